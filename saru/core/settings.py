@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What all directors of a cluster must agree on, as the core needs it. Times are in ns."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+
+import msgspec
+
+RHO_PERCENT = 1  # how far clocks may drift
+
+
+class Quorum(enum.StrEnum):
+    """Who must be in contact for blocks to be held."""
+
+    MAJORITY = "majority"
+    NONE = "none"
+
+
+class Division(msgspec.Struct, frozen=True, array_like=True):
+    """One division of the space of connections into blocks (`id` 1 to 65535)."""
+
+    id: int
+    blocks: int
+    seed: int
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The cluster's settings. `nodes` are the voters, sorted; empty: those heard are the voters."""
+
+    nodes: tuple[str, ...]
+    witnesses: tuple[str, ...]
+    quorum: Quorum
+    keepalive: int
+    deadtime: int
+    initdead: int
+    divisions: tuple[Division, ...]
+    # Each director's own; not part of the digest.
+    join_delay: int = 0
+    warntime: int = 0
+
+    @property
+    def lease(self) -> int:
+        """L."""
+        return self.deadtime
+
+    @property
+    def lease_plus(self) -> int:
+        """L+ = L (1 + rho) / (1 - rho), rounded up."""
+        return -(-self.deadtime * (100 + RHO_PERCENT) // (100 - RHO_PERCENT))
+
+    @property
+    def answer_age(self) -> int:
+        """L (1 - 2 rho): how old the master's beat may be that a promise answers."""
+        return self.deadtime * (100 - 2 * RHO_PERCENT) // 100
+
+    def digest(self) -> bytes:
+        """A 4-byte digest for each of DIGESTED, in that order."""
+        return b"".join(
+            hashlib.sha256(msgspec.msgpack.encode((key, getattr(self, key)))).digest()[:4]
+            for key in DIGESTED
+        )
+
+
+# In the words of the configuration, so that both sides can say which key differs.
+DIGESTED = ("nodes", "witnesses", "quorum", "keepalive", "deadtime", "initdead", "divisions")
+KEYS = {
+    "nodes": "cluster.nodes",
+    "witnesses": "cluster.witnesses",
+    "quorum": "cluster.quorum",
+    "keepalive": "times.keepalive",
+    "deadtime": "times.deadtime",
+    "initdead": "times.initdead",
+    "divisions": "id (id, blocks, seed)",
+}
+
+
+def differing(ours: bytes, theirs: bytes) -> list[str]:
+    """The configuration keys in which two digests differ."""
+    if len(ours) != len(theirs):
+        return list(KEYS.values())
+    return [
+        KEYS[key]
+        for place, key in enumerate(DIGESTED)
+        if ours[4 * place : 4 * place + 4] != theirs[4 * place : 4 * place + 4]
+    ]
