@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The configuration: what stands in /etc/saru/saru.conf, typed and checked once.
+
+The file is TOML; deploy/saru.conf is a sample with every key. `load` finds every fault of a file
+at once and names each by its key: `times.deadtime`, or `service[2].ports` for the second
+[[service]]. What it makes is in config_tree.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from saru import reading
+from saru.config_tree import (
+    Cluster,
+    Config,
+    Daemon,
+    Director,
+    Heartbeat,
+    HeartbeatMode,
+    Link,
+    LinkMode,
+    Log,
+    MembershipKind,
+    Protocol,
+    Rules,
+    RulesMode,
+    Service,
+    Times,
+)
+from saru.core.settings import Division, Quorum, Settings
+from saru.core.term import PLACE_MAX
+from saru.duration import HOUR, MS, SECOND
+from saru.duration import text as written
+from saru.errors import ConfigError
+from saru.reading import Document, Section
+
+__all__ = [
+    "DEFAULT_AUTHKEYS",
+    "DEFAULT_PATH",
+    "Cluster",
+    "Config",
+    "Daemon",
+    "Director",
+    "Heartbeat",
+    "HeartbeatMode",
+    "Link",
+    "LinkMode",
+    "Log",
+    "MembershipKind",
+    "Protocol",
+    "Rules",
+    "RulesMode",
+    "Service",
+    "Times",
+    "load",
+    "settings",
+]
+
+DEFAULT_PATH = Path("/etc/saru/saru.conf")
+DEFAULT_AUTHKEYS = Path("/etc/saru/authkeys")
+# Linux-HA's, as the classic ha.cf has them; the other times follow from these.
+DEFAULT_KEEPALIVE = 2 * SECOND
+DEFAULT_JOIN_DELAY = 30 * SECOND
+NO_NAMES: tuple[str, ...] = ()
+NO_PORTS: tuple[int, ...] = ()
+NODES_MAX = PLACE_MAX  # a term has 8 bits for the candidate's place
+ID_MAX = 65535
+BLOCKS_MAX = 65536
+WEIGHT_MAX = 65535
+
+
+def load(
+    path: Path | None = None,
+    *,
+    host: str | None = None,
+    given: Mapping[str, Mapping[str, object]] | None = None,
+) -> Config:
+    """The configuration in the file at `path`, or /etc/saru/saru.conf, or the defaults.
+
+    A file that is named must exist; without /etc/saru/saru.conf the defaults hold. `host` (default:
+    this host's name) names the director if the file does not. `given` holds what the command line
+    sets, by section and key, over the file's values. Raises ConfigError with every fault found.
+    """
+    document, found = _document(path)
+    for section, keys in (given or {}).items():
+        under = document.get(section, {})
+        document[section] = {**under, **keys} if isinstance(under, dict) else under
+    errors: list[str] = []
+    config = _read(document, found, host or socket.gethostname(), errors)
+    if errors:
+        place = f"{found}: " if found else ""
+        raise ConfigError([place + error for error in errors])
+    return config
+
+
+def settings(config: Config) -> Settings:
+    """The part of a configuration that the core runs on."""
+    return Settings(
+        nodes=tuple(sorted(config.cluster.nodes)),
+        witnesses=tuple(sorted(config.cluster.witnesses)),
+        quorum=config.cluster.quorum,
+        keepalive=config.times.keepalive,
+        deadtime=config.times.deadtime,
+        initdead=config.times.initdead,
+        divisions=tuple(sorted(config.ids, key=lambda division: division.id)),
+        join_delay=config.times.join_delay,
+        warntime=config.times.warntime,
+    )
+
+
+def _document(path: Path | None) -> tuple[dict[str, object], Path | None]:
+    file = path or DEFAULT_PATH
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8")), file
+    except FileNotFoundError:
+        if path is None:
+            return {}, None
+        raise ConfigError([f"{file}: there is no such file; write one, or name another"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{file}: is not UTF-8 text; write it anew as TOML"]) from None
+    except OSError as fault:
+        raise ConfigError([f"{file}: cannot be read: {fault.strerror}; mend that"]) from None
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError([f"{file}: is not TOML: {fault}; mend that place"]) from None
+
+
+def _read(raw: dict[str, object], path: Path | None, host: str, errors: list[str]) -> Config:
+    document = Document(raw, errors)
+    warnings: list[str] = []
+    director = _director(document.section("director"), host)
+    cluster = _cluster(document.section("cluster"), director, warnings)
+    times = _times(document.section("times"))
+    ids = _ids(document.sections_of("id"))
+    heartbeat = _heartbeat(document.section("heartbeat"))
+    services = _services(document.sections_of("service"), ids)
+    rules = _rules(document.section("rules"))
+    link = _link(document.section("link"), services, given="link" in raw)
+    log = _log(document.section("log"))
+    daemon = _daemon(document.section("daemon"))
+    document.close()
+    return Config(
+        path=path,
+        cluster=cluster,
+        times=times,
+        ids=ids,
+        director=director,
+        heartbeat=heartbeat,
+        services=services,
+        rules=rules,
+        link=link,
+        log=log,
+        daemon=daemon,
+        warnings=tuple(warnings),
+    )
+
+
+def _director(section: Section, host: str) -> Director:
+    if "name" not in section.given:
+        section.given = {**section.given, "name": host}
+    return Director(
+        name=section.take("name", reading.name, host),
+        weight=section.take("weight", reading.integer(0, WEIGHT_MAX), 100),
+    )
+
+
+def _cluster(section: Section, director: Director, warnings: list[str]) -> Cluster:
+    nodes = section.take("nodes", reading.listed(reading.name), NO_NAMES)
+    witnesses = section.take("witnesses", reading.listed(reading.name), NO_NAMES)
+    default = Quorum.MAJORITY if len(nodes) >= 3 else Quorum.NONE
+    quorum = section.take("quorum", reading.choice(Quorum), default)
+    cluster = Cluster(
+        name=section.take("name", reading.name, "saru"),
+        membership=section.take(
+            "membership", reading.choice(MembershipKind), MembershipKind.HEARTBEAT
+        ),
+        nodes=nodes,
+        witnesses=witnesses,
+        quorum=quorum,
+    )
+    if not section.fine("nodes"):
+        return cluster
+    if len(nodes) > NODES_MAX:
+        section.fault("nodes", f"{len(nodes)} nodes are too many; name at most {NODES_MAX}")
+    if nodes and director.name not in nodes:
+        section.fault(
+            "nodes",
+            f'this director, "{director.name}", is not among them; '
+            "add it, or set director.name to one of them",
+        )
+    for stranger in sorted(set(witnesses) - set(nodes)):
+        section.fault("witnesses", f'"{stranger}" is not in cluster.nodes; add it there')
+    if nodes and set(nodes) == set(witnesses):
+        section.fault("witnesses", "all nodes are witnesses; leave one that can hold blocks")
+    if not nodes and quorum is Quorum.MAJORITY:
+        section.fault("quorum", '"majority" of no voters; name them in cluster.nodes')
+    if len(nodes) == 2 and quorum is Quorum.MAJORITY:
+        warnings.append(
+            'cluster.quorum: a "majority" of two voters is both: when one is lost, the other '
+            "stops; add a third node (it may be a witness)"
+        )
+    return cluster
+
+
+def _times(section: Section) -> Times:
+    span = reading.time(10 * MS, 24 * HOUR)
+    # Whichever of the two is given, the other follows, so that one line makes a cluster faster.
+    keepalive = section.take("keepalive", span, 0)
+    deadtime = section.take("deadtime", span, 5 * (keepalive or DEFAULT_KEEPALIVE))
+    keepalive = keepalive or deadtime // 5
+    warntime = section.take("warntime", span, deadtime // 2)
+    # 2.04 deadtimes are short for 2 L+; the exact figure is 0.02 % more and is what counts.
+    wait = 2 * -(-deadtime * 101 // 99)
+    initdead = section.take("initdead", reading.time(10 * MS, 72 * HOUR), wait)
+    join_delay = section.take("join_delay", reading.time(0, 24 * HOUR), DEFAULT_JOIN_DELAY)
+    # All of these are read before the first fault is noted, so that each rule has its say.
+    paced = section.fine("keepalive", "deadtime")
+    waited = section.fine("deadtime", "initdead")
+    warned = section.fine("keepalive", "deadtime", "warntime")
+    if paced and deadtime < 3 * keepalive:
+        section.fault(
+            "deadtime",
+            f"{written(deadtime)} is less than 3 x keepalive ({written(keepalive)}): two lost "
+            f"beats would look like death; write {written(3 * keepalive)} or more",
+        )
+    if waited and 100 * initdead < 204 * deadtime:
+        section.fault(
+            "initdead",
+            f"{written(initdead)} is less than 2.04 x deadtime ({written(deadtime)}): leases of "
+            f"before a restart could still run; write {written(-(-204 * deadtime // 100))} or more",
+        )
+    if warned and not keepalive <= warntime <= deadtime:
+        section.fault(
+            "warntime",
+            f"{written(warntime)} is not between keepalive ({written(keepalive)}) and deadtime "
+            f"({written(deadtime)}); write {written(max(keepalive, deadtime // 2))} or leave it out",
+        )
+    return Times(
+        keepalive=keepalive,
+        warntime=warntime,
+        deadtime=deadtime,
+        initdead=max(initdead, wait),
+        join_delay=join_delay,
+    )
+
+
+def _blocks(value: object) -> int:
+    blocks = reading.integer(2, BLOCKS_MAX)(value)
+    if blocks & (blocks - 1):
+        below = 1 << (blocks.bit_length() - 1)
+        raise ValueError(f"{blocks} is no power of two; write {below} or {2 * below}")
+    return blocks
+
+
+def _ids(sections: list[Section]) -> tuple[Division, ...]:
+    ids: dict[int, Division] = {}
+    for section in sections:
+        number = section.take("id", reading.integer(1, ID_MAX), 1)
+        division = Division(
+            id=number,
+            blocks=section.take("blocks", _blocks, 1024),
+            seed=section.take("seed", reading.integer(0, 2**32 - 1), 0),
+        )
+        if number in ids and section.fine("id"):
+            section.fault("id", f"{number} comes twice; give each [[id]] a number of its own")
+        ids.setdefault(number, division)
+    return tuple(ids.values()) or (Division(1, 1024, 0),)
+
+
+def _heartbeat(section: Section) -> Heartbeat:
+    mode = section.take("mode", reading.choice(HeartbeatMode), HeartbeatMode.MULTICAST)
+    peers = section.take("peers", reading.listed(reading.address), NO_NAMES)
+    default = DEFAULT_AUTHKEYS if DEFAULT_AUTHKEYS.exists() else None
+    authkeys = section.take("authkeys", reading.path, DEFAULT_AUTHKEYS)
+    if section.fine("mode", "peers"):
+        if mode is HeartbeatMode.UNICAST and not peers:
+            section.fault("peers", 'mode "unicast" has nobody to send to; name the others here')
+        if mode is HeartbeatMode.MULTICAST and peers:
+            section.fault("peers", 'are of no use to mode "multicast"; write mode = "unicast"')
+    return Heartbeat(
+        interfaces=section.take("interfaces", reading.listed(reading.interface), NO_NAMES),
+        mode=mode,
+        group=section.take("group", reading.group, "225.0.0.7"),
+        port=section.take("port", reading.integer(1, 65535), 694),
+        ttl=section.take("ttl", reading.integer(1, 255), 1),
+        peers=peers,
+        authkeys=authkeys if "authkeys" in section.given else default,
+    )
+
+
+def _services(sections: list[Section], ids: tuple[Division, ...]) -> tuple[Service, ...]:
+    services = []
+    seen: set[tuple[str, Protocol, int]] = set()
+    for section in sections:
+        service = Service(
+            vip=section.need("vip", reading.address, "", "write the VIP"),
+            protocol=section.take("protocol", _protocol, Protocol.TCP),
+            ports=section.take("ports", reading.listed(reading.integer(1, 65535)), NO_PORTS),
+            id=section.take("id", reading.integer(1, ID_MAX), ids[0].id),
+        )
+        if section.fine("id") and service.id not in {division.id for division in ids}:
+            section.fault(
+                "id", f"there is no id {service.id}; add an [[id]] with id = {service.id}"
+            )
+        if section.fine("vip", "protocol", "ports"):
+            mine = {(service.vip, service.protocol, port) for port in service.ports or (0,)}
+            if mine & seen:
+                section.fault(
+                    "ports", "an earlier [[service]] has the same VIP, protocol and port; drop one"
+                )
+            seen |= mine
+        services.append(service)
+    return tuple(services)
+
+
+def _protocol(value: object) -> Protocol:
+    if value in ("icmp", "icmpv6", "ipv6-icmp"):
+        raise ValueError(f'"{value}" has no ports; drop it: ICMP to a VIP is always looked after')
+    return reading.choice(Protocol)(value)
+
+
+def _rules(section: Section) -> Rules:
+    return Rules(
+        mode=section.take("mode", reading.choice(RulesMode), RulesMode.SYNC),
+        real_servers=section.take("real_servers", reading.listed(reading.network), NO_NAMES),
+    )
+
+
+def _link(section: Section, services: tuple[Service, ...], *, given: bool) -> Link | None:
+    vips = dict.fromkeys(service.vip for service in services if service.vip)
+    link = Link(
+        interface=section.take("interface", reading.interface, ""),
+        mac=section.take("mac", reading.mac, ""),
+        mode=section.take("mode", reading.choice(LinkMode), LinkMode.UNICAST),
+        addresses=section.take(
+            "addresses",
+            reading.listed(reading.interface_address),
+            tuple(str(ipaddress.ip_interface(vip)) for vip in vips),
+        ),
+    )
+    if not given:
+        return None
+    if "interface" not in section.given:
+        section.fault("interface", "is missing; name the interface that the VIP lives on")
+    if "mac" not in section.given:
+        section.fault("mac", "is missing; write one that all directors share: 00:50:56:14:03:40")
+    elif section.fine("mac", "mode"):
+        several = bool(int(link.mac[:2], 16) & 1)
+        if link.mode is LinkMode.MULTICAST and not several:
+            section.fault(
+                "mac",
+                f'{link.mac} is no multicast MAC, as mode "multicast" needs; '
+                "write one such as 01:00:5e:14:03:40",
+            )
+        elif link.mode is not LinkMode.MULTICAST and several:
+            section.fault(
+                "mac",
+                f"{link.mac} is a multicast MAC (its first byte is odd); "
+                'write a unicast one, or mode = "multicast"',
+            )
+        elif not int(link.mac.replace(":", ""), 16):
+            section.fault("mac", "is all zeros; write one such as 00:50:56:14:03:40")
+    return link
+
+
+def _log(section: Section) -> Log:
+    return Log(
+        facility=section.take("facility", _facility, "daemon"),
+        debug=section.take("debug", reading.boolean, False),
+    )
+
+
+_FACILITIES = (
+    *("auth", "authpriv", "cron", "daemon", "kern", "lpr", "mail", "news", "syslog", "user"),
+    *("uucp", *(f"local{number}" for number in range(8))),
+)
+
+
+def _facility(value: object) -> str:
+    written_ = reading.text(value)
+    if written_ != "-" and written_ not in _FACILITIES and not written_.startswith("/"):
+        raise ValueError(
+            f'"{written_}" is no place to log to; write "-" (the terminal), a syslog facility '
+            'such as "daemon" or "local0", or a path that begins with /'
+        )
+    return written_
+
+
+def _daemon(section: Section) -> Daemon:
+    return Daemon(
+        run=section.take("run", reading.path, Path("/run/saru")),
+        state=section.take("state", reading.path, Path("/var/lib/saru")),
+    )

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a configuration consists of, once it is read and checked. Times are ns in here."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+
+import msgspec
+
+from saru.core.settings import Division, Quorum, Settings
+
+
+class MembershipKind(enum.StrEnum):
+    """Who says which directors are there."""
+
+    HEARTBEAT = "heartbeat"
+
+
+class HeartbeatMode(enum.StrEnum):
+    """How a beat reaches the others."""
+
+    MULTICAST = "multicast"
+    UNICAST = "unicast"
+
+
+class RulesMode(enum.StrEnum):
+    """What is judged: every packet (connection sync), or new connections (connection tracking)."""
+
+    SYNC = "sync"
+    CONNTRACK = "conntrack"
+
+
+class LinkMode(enum.StrEnum):
+    """How every director comes to receive every packet."""
+
+    UNICAST = "unicast"
+    MULTICAST = "multicast"
+    HUB = "hub"
+
+
+class Protocol(enum.StrEnum):
+    """The protocols that have ports."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    UDPLITE = "udplite"
+    SCTP = "sctp"
+    DCCP = "dccp"
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """[cluster]: who takes part. `nodes` empty: whoever is heard."""
+
+    name: str
+    membership: MembershipKind
+    nodes: tuple[str, ...]
+    witnesses: tuple[str, ...]
+    quorum: Quorum
+
+
+class Times(msgspec.Struct, frozen=True):
+    """[times], in ns."""
+
+    keepalive: int
+    warntime: int
+    deadtime: int
+    initdead: int
+    join_delay: int
+
+
+class Director(msgspec.Struct, frozen=True):
+    """[director]: this host. `weight` is 0 to 65535."""
+
+    name: str
+    weight: int
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """[heartbeat]: the roads of the beats.
+
+    `interfaces` empty: the membership chooses. `authkeys` None: no file is named and
+    /etc/saru/authkeys does not exist; the beats carry a signature, but anyone can make one.
+    """
+
+    interfaces: tuple[str, ...]
+    mode: HeartbeatMode
+    group: str
+    port: int
+    ttl: int
+    peers: tuple[str, ...]
+    authkeys: Path | None
+
+
+class Service(msgspec.Struct, frozen=True):
+    """[[service]]: what end users connect to. `ports` empty: all of them."""
+
+    vip: str
+    protocol: Protocol
+    ports: tuple[int, ...]
+    id: int
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """[rules]. `real_servers`: their networks, under LVS-NAT only."""
+
+    mode: RulesMode
+    real_servers: tuple[str, ...]
+
+
+class Link(msgspec.Struct, frozen=True):
+    """[link]: the interface with the shared MAC. `addresses` carry a prefix length each."""
+
+    interface: str
+    mac: str
+    mode: LinkMode
+    addresses: tuple[str, ...]
+
+
+class Log(msgspec.Struct, frozen=True):
+    """[log]. `facility`: "-" (terminal), a syslog facility, or a path."""
+
+    facility: str
+    debug: bool
+
+
+class Daemon(msgspec.Struct, frozen=True):
+    """[daemon]: `run` for the socket and the lock, `state` for what outlives a reboot."""
+
+    run: Path
+    state: Path
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The whole configuration. `path` is None for the defaults; `warnings` are for the user."""
+
+    path: Path | None
+    cluster: Cluster
+    times: Times
+    ids: tuple[Division, ...]
+    director: Director
+    heartbeat: Heartbeat
+    services: tuple[Service, ...]
+    rules: Rules
+    link: Link | None
+    log: Log
+    daemon: Daemon
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def witness(self) -> bool:
+        """Whether this node is a voter that holds no blocks."""
+        return self.director.name in self.cluster.witnesses
+
+    def settings(self) -> Settings:
+        """The part of it that the core runs on."""
+        return Settings(
+            nodes=tuple(sorted(self.cluster.nodes)),
+            witnesses=tuple(sorted(self.cluster.witnesses)),
+            quorum=self.cluster.quorum,
+            keepalive=self.times.keepalive,
+            deadtime=self.times.deadtime,
+            initdead=self.times.initdead,
+            divisions=tuple(sorted(self.ids, key=lambda division: division.id)),
+            join_delay=self.times.join_delay,
+            warntime=self.times.warntime,
+        )
+
+    def caveats(self) -> list[str]:
+        """What this configuration does not guarantee, in sentences for the user."""
+        voters = len(self.cluster.nodes)
+        said = []
+        if self.path is None:
+            said.append("There is no /etc/saru/saru.conf: this runs on the defaults.")
+        if not voters:
+            said.append(
+                "cluster.nodes names no voters: whoever is heard takes part, and nobody is missed."
+            )
+        if self.cluster.quorum is Quorum.NONE:
+            said.append(
+                'The quorum is "none": directors that cannot hear each other all serve, and in '
+                "such a partition two of them accept the same block. Three voters in "
+                'cluster.nodes (one may be a witness) and quorum "majority" prevent that.'
+            )
+        if self.heartbeat.authkeys is None:
+            said.append(
+                "There is no authkeys file: beats are not authenticated, and anyone who can send "
+                "to this host's UDP port can take its blocks away. Write one secret into "
+                "/etc/saru/authkeys, mode 600, on every director."
+            )
+        return said
