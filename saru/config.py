@@ -220,7 +220,7 @@ def _times(section: Section) -> Times:
     # All of these are read before the first fault is noted, so that each rule has its say.
     paced = section.fine("keepalive", "deadtime")
     waited = section.fine("deadtime", "initdead")
-    warned = section.fine("keepalive", "deadtime", "warntime")
+    warned = "warntime" in section.given and section.fine("keepalive", "deadtime", "warntime")
     if paced and deadtime < 3 * keepalive:
         section.fault(
             "deadtime",
@@ -237,7 +237,7 @@ def _times(section: Section) -> Times:
         section.fault(
             "warntime",
             f"{written(warntime)} is not between keepalive ({written(keepalive)}) and deadtime "
-            f"({written(deadtime)}); write {written(max(keepalive, deadtime // 2))} or leave it out",
+            f"({written(deadtime)}); write a time between them, or leave it out",
         )
     return Times(
         keepalive=keepalive,
