@@ -51,9 +51,10 @@ def _stanza_sources(text: str) -> Iterator[Source]:
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for stanza in lines.split("\n\n"):
         fields = email.parser.HeaderParser().parsestr(stanza.strip() + "\n")
-        if fields.get("Enabled", "yes").lower() == "no" or "deb" not in fields.get(
-            "Types", ""
-        ).split():
+        if (
+            fields.get("Enabled", "yes").lower() == "no"
+            or "deb" not in fields.get("Types", "").split()
+        ):
             continue
         kept = ("Signed-By", "Trusted")
         yield Source(
