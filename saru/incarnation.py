@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The incarnation: a counter that tells apart the lives of a daemon, across reboots.
+
+It is on disk before anything is said under it. Two lives with one incarnation would be taken for
+one, so a counter that cannot be read is an error and never a fresh start.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from saru.core.term import INCARNATION_MAX
+from saru.errors import SaruError
+
+LENGTH_MAX = 64  # bytes; more than any counter has
+
+
+def next_incarnation(state: Path, cluster: str) -> int:
+    """Raise the counter of `cluster` under `state` by one, sync it to disk, and return it (from 1).
+
+    Call it under the daemon's lock. Raises SaruError if the file is damaged, used up or cannot be
+    written.
+    """
+    path = state / f"{cluster}.incarnation"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        incarnation = _read(path) + 1
+        if incarnation > INCARNATION_MAX:
+            raise SaruError(
+                f"{path}: all {INCARNATION_MAX} incarnations are used up; give this director "
+                "another name (director.name, and cluster.nodes everywhere) and remove the file"
+            )
+        _write(path, incarnation)
+    except OSError as error:
+        raise SaruError(f"cannot keep the incarnation in {path}: {error.strerror}") from None
+    return incarnation
+
+
+def _read(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LENGTH_MAX + 1)
+    except FileNotFoundError:
+        return 0
+    written = content.strip()
+    if len(content) > LENGTH_MAX or not written.isdigit() or int(written) > INCARNATION_MAX:
+        raise SaruError(
+            f"{path} is damaged: it should hold one number from 1 to {INCARNATION_MAX}; write one "
+            "above every incarnation of this director that the others' `saru status` shows"
+        )
+    return int(written)
+
+
+def _write(path: Path, incarnation: int) -> None:
+    """Replace the file so that after a power cut it holds the old number or the new one."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, b"%d\n" % incarnation)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
