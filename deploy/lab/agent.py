@@ -17,6 +17,7 @@ Only cheap modules are imported: an emulated guest starts this in half a second.
 """
 
 import binascii
+import contextlib
 import errno
 import fcntl
 import json
@@ -90,10 +91,8 @@ class Command:
 
     def kill(self, number: int) -> None:
         """Send a signal to the command's whole session."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def end(self, status: int) -> None:
         """The command has ended: pass on what is left, and say so."""
@@ -118,9 +117,10 @@ def _become(request: dict[str, Any], stdin: int, stdout: int, stderr: int) -> No
         os.closerange(3, 1024)
         argv = request["argv"]
         os.execvpe(argv[0], argv, {**os.environ, **request.get("env", {})})
-    except BaseException as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         os.write(2, f"agent: {request.get('argv')}: {error}\n".encode())
-    os._exit(NOT_FOUND)
+    finally:
+        os._exit(NOT_FOUND)
 
 
 class Port:

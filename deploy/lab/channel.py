@@ -2,6 +2,7 @@
 """The host's side of a guest's agent: commands run in the guest."""
 
 import base64
+import contextlib
 import fcntl
 import json
 import secrets
@@ -231,10 +232,8 @@ class Channel:
 
     def close(self) -> None:
         """Hang up; what was started over this channel and still runs is killed."""
-        try:
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._reader.join(GRACE)
         self._socket.close()
         self._hold.close()
