@@ -374,7 +374,7 @@ def _log(section: Section) -> Log:
     )
 
 
-_FACILITIES = (
+FACILITIES = (
     *("auth", "authpriv", "cron", "daemon", "kern", "lpr", "mail", "news", "syslog", "user"),
     *("uucp", *(f"local{number}" for number in range(8))),
 )
@@ -382,7 +382,7 @@ _FACILITIES = (
 
 def _facility(value: object) -> str:
     written_ = reading.text(value)
-    if written_ != "-" and written_ not in _FACILITIES and not written_.startswith("/"):
+    if written_ != "-" and written_ not in FACILITIES and not written_.startswith("/"):
         raise ValueError(
             f'"{written_}" is no place to log to; write "-" (the terminal), a syslog facility '
             'such as "daemon" or "local0", or a path that begins with /'
