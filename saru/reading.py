@@ -217,9 +217,14 @@ def text(value: object) -> str:
     return value
 
 
+def is_name(value: str) -> bool:
+    """Whether `value` can name a node: 1 to 63 letters, digits, dots, dashes, underscores."""
+    return len(value) <= NAME_MAX and _NAME.fullmatch(value) is not None
+
+
 def name(value: object) -> str:
-    """A node's or cluster's name: 1 to 63 letters, digits, dots, dashes, underscores."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value) or len(value) > NAME_MAX:
+    """A node's or cluster's name."""
+    if not isinstance(value, str) or not is_name(value):
         raise ValueError(
             f"{shown(value)} is no name; write 1 to {NAME_MAX} letters, digits, '.', '-', '_', "
             "a letter or digit first (as `uname -n` prints it)"

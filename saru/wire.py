@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages to datagrams and back: typed, versioned, authenticated, each accepted once.
+
+A datagram, numbers in network order:
+
+    offset  bytes  what
+    0       4      magic, "SARU"
+    4       1      wire version, 1
+    5       1      kind: 1 a beat, 2 a part of an allocation; + 128: the body is zlib-compressed
+    6       1      number of the key that signs (0: the key that everybody knows)
+    7       4      cluster: the first 4 bytes of SHA-256 of its name
+    11      4      incarnation of the sender, 1 to 2**24 - 1
+    15      8      sequence number of the datagram: 1, 2, 3 ... in each incarnation
+    23      1      length of the sender's name, 1 to 63
+    24             the sender's name
+    .              body: MessagePack
+    -32     32     HMAC-SHA256 of all that stands before it
+
+The body of a beat is the array of a `Beat`'s fields in their order, nested ones too; fields that a
+later version appends are ignored. It is compressed only where it would not fit a frame otherwise.
+
+The body of a part is the array (id, version, digest, index, count, piece). The pieces 0 to
+count - 1 in a row are the zlib-compressed array (grants, owners): grants is an array of
+(node, session), and byte b of owners is 1 + the place of block b's grant in it, 0 if nobody holds
+block b. So a datagram cannot even express a block in two hands. `digest` is `Allocation.digest()`
+of the whole.
+
+What is wrong with a datagram is found in this order, each with a counter in `COUNTERS`: magic and
+version, cluster, length, key, signature, and only then, per sender, whether it came before; the
+body is parsed last. Of beats only newer ones pass; a part passes once, in any order, so that what
+one road lost can come by the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+import zlib
+from collections.abc import Iterable
+
+import msgspec
+
+from saru import parts
+from saru.authkeys import Keys
+from saru.core.beat import Beat, Message
+from saru.core.settings import Division
+from saru.core.term import INCARNATION_MAX
+from saru.parts import Assemblies
+from saru.reading import is_name
+from saru.soundness import check_beat
+
+MAGIC = b"SARU"
+WIRE_VERSION = 1
+BEAT = 1
+PART = 2
+COMPRESSED = 128
+TAG_BYTES = 32
+FRAME_MAX = 1452  # what UDP over IPv6 can carry in one Ethernet frame; over IPv4 it is 20 more
+DATAGRAM_MAX = 65507  # what UDP over IPv4 can carry at all
+BODY_MAX = 1 << 18  # a body after decompression
+SENDERS_MAX = 512
+WINDOW = 1024  # how far a part may be behind the newest datagram
+_WINDOW_MASK = (1 << WINDOW) - 1
+
+_HEADER = struct.Struct("!4sBBB4sIQB")
+
+# What is counted, in the order in which it is looked for.
+COUNTERS = {
+    "sent": "datagrams encoded",
+    "fragmented": "beats encoded that do not fit one Ethernet frame",
+    "bad_magic": "not a datagram of Saru",
+    "bad_version": "of another version of the wire format, or an unknown kind",
+    "foreign": "of another cluster",
+    "malformed": "its lengths or values are impossible",
+    "unknown_key": "signed with a key that this host does not have",
+    "forged": "the signature is wrong",
+    "own": "this director's own, come back",
+    "namesake": "of another director with this one's name",
+    "crowded": "of one sender more than are kept",
+    "duplicate": "came before, by another road or replayed",
+    "late": "older than what came before",
+    "accepted": "datagrams accepted",
+}
+
+
+class _DropError(Exception):
+    """A datagram is refused; the text is the counter's name."""
+
+
+class _Sender:
+    """What came in one incarnation of one sender: the newest datagrams, unfinished allocations."""
+
+    def __init__(self, name: str, incarnation: int) -> None:
+        self.name = name
+        self.incarnation = incarnation
+        self.assemblies = Assemblies()
+        self._newest = 0  # the highest sequence number
+        self._newest_beat = 0
+        self._seen = 1  # bit i: newest - i came; there is no datagram 0
+
+    def admit(self, sequence: int, kind: int) -> None:
+        """Let a signed datagram pass once; raises _DropError with `duplicate` or `late`."""
+        behind = self._newest - sequence
+        if behind >= WINDOW:
+            raise _DropError("late")
+        if behind >= 0:
+            if self._seen >> behind & 1:
+                raise _DropError("duplicate")
+            self._seen |= 1 << behind
+        else:
+            ahead = min(-behind, WINDOW)
+            self._seen = (self._seen << ahead | 1) & _WINDOW_MASK
+            self._newest = sequence
+        if kind == BEAT:
+            if sequence < self._newest_beat:
+                raise _DropError("late")
+            self._newest_beat = sequence
+
+
+class Codec:
+    """One director's way of writing datagrams and reading those of the others.
+
+    `node` is its name, `incarnation` its present life's, `cluster` the cluster's name. `counters`
+    has a number for each of COUNTERS; they only grow.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        incarnation: int,
+        keys: Keys,
+        divisions: Iterable[Division],
+        cluster: str = "saru",
+    ) -> None:
+        self.node = node
+        self.incarnation = incarnation
+        self.keys = keys
+        self.blocks = {each.id: each.blocks for each in divisions}
+        self.cluster = hashlib.sha256(cluster.encode()).digest()[:4]
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self._sequence = 0
+        self._senders: dict[str, _Sender] = {}
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Beat)
+
+    def encode(self, message: Message) -> list[bytes]:
+        """The datagrams that carry `message`; send each on every road, in this order.
+
+        Raises ValueError for what no receiver would take: that is a bug of the caller's.
+        """
+        if isinstance(message, Beat):
+            return [self._encode_beat(message)]
+        pieces = parts.split(message, self.blocks)
+        return [self._sign(PART, self._encoder.encode(piece)) for piece in pieces]
+
+    def decode(self, datagram: bytes) -> Message | None:
+        """The message in a datagram, or the allocation that it completes.
+
+        None where there is none: then a counter says why, or a part waits for its others.
+        """
+        try:
+            kind, sender, body = self._open(datagram)
+            message = self._parse(kind, sender, body)
+        except _DropError as why:
+            self.counters[str(why)] += 1
+            return None
+        self.counters["accepted"] += 1
+        return message
+
+    def _encode_beat(self, beat: Beat) -> bytes:
+        if (beat.node, beat.session.incarnation) != (self.node, self.incarnation):
+            raise ValueError(f"a beat of {beat.node} {beat.session} is not this director's")
+        check_beat(beat)
+        body = self._encoder.encode(beat)
+        if _HEADER.size + len(self.node) + len(body) + TAG_BYTES <= FRAME_MAX:
+            return self._sign(BEAT, body)
+        datagram = self._sign(BEAT | COMPRESSED, zlib.compress(body, 9))
+        if len(datagram) > FRAME_MAX:
+            self.counters["fragmented"] += 1
+        if len(datagram) > DATAGRAM_MAX:
+            raise ValueError(f"a beat of {len(datagram)} bytes fits no datagram")
+        return datagram
+
+    def _sign(self, kind: int, body: bytes) -> bytes:
+        self._sequence += 1
+        self.counters["sent"] += 1
+        name = self.node.encode()
+        signed = (
+            _HEADER.pack(
+                MAGIC,
+                WIRE_VERSION,
+                kind,
+                self.keys.signing,
+                self.cluster,
+                self.incarnation,
+                self._sequence,
+                len(name),
+            )
+            + name
+            + body
+        )
+        return signed + hmac.digest(self.keys.secrets[self.keys.signing], signed, "sha256")
+
+    def _open(self, datagram: bytes) -> tuple[int, _Sender, bytes]:
+        """The kind, sender and body of a datagram that is authentic and new. The body is as sent.
+
+        Nothing but the fixed header is looked at before the signature has been found right.
+        """
+        if len(datagram) < _HEADER.size or datagram[:4] != MAGIC:
+            raise _DropError("bad_magic")
+        _, version, kind, key, cluster, incarnation, sequence, length = _HEADER.unpack_from(
+            datagram
+        )
+        if version != WIRE_VERSION or kind not in (BEAT, BEAT | COMPRESSED, PART):
+            raise _DropError("bad_version")
+        if cluster != self.cluster:
+            raise _DropError("foreign")
+        body_at = _HEADER.size + length
+        if len(datagram) < body_at + TAG_BYTES:
+            raise _DropError("malformed")
+        secret = self.keys.secrets.get(key)
+        if secret is None:
+            raise _DropError("unknown_key")
+        signed, tag = datagram[:-TAG_BYTES], datagram[-TAG_BYTES:]
+        if not hmac.compare_digest(hmac.digest(secret, signed, "sha256"), tag):
+            raise _DropError("forged")
+        if not 1 <= incarnation <= INCARNATION_MAX or not sequence:
+            raise _DropError("malformed")
+        sender = self._sender(datagram[_HEADER.size : body_at], incarnation, sequence)
+        sender.admit(sequence, kind & ~COMPRESSED)
+        return kind, sender, signed[body_at:]
+
+    def _sender(self, raw_name: bytes, incarnation: int, sequence: int) -> _Sender:
+        """What is known of a sender, by the name in a signed header."""
+        name = raw_name.decode("ascii", "replace")
+        if not is_name(name):
+            raise _DropError("malformed")
+        if name == self.node:
+            if incarnation < self.incarnation:
+                raise _DropError("late")
+            ours = incarnation == self.incarnation and sequence <= self._sequence
+            raise _DropError("own" if ours else "namesake")
+        sender = self._senders.get(name)
+        if sender is None and len(self._senders) >= SENDERS_MAX:
+            raise _DropError("crowded")
+        if sender is not None and incarnation < sender.incarnation:
+            raise _DropError("late")
+        if sender is None or incarnation > sender.incarnation:
+            sender = self._senders[name] = _Sender(name, incarnation)
+        return sender
+
+    def _parse(self, kind: int, sender: _Sender, body: bytes) -> Message | None:
+        try:
+            if kind == PART:
+                return sender.assemblies.add(parts.decode(body, self.blocks), self.blocks)
+            if kind & COMPRESSED:
+                body = parts.inflate(body, BODY_MAX)
+            beat = self._decoder.decode(body)
+            check_beat(beat)
+            if (beat.node, beat.session.incarnation) != (sender.name, sender.incarnation):
+                raise ValueError("the beat is not its sender's")
+        except ValueError:  # msgspec's errors are ValueErrors
+            raise _DropError("malformed") from None
+        return beat
