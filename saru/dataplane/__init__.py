@@ -38,20 +38,23 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     held: int
 
 
-class TableState(Table, frozen=True, kw_only=True):
-    """A table with its counters, in packets, since the id's table was first set.
+class TableState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kernel knows of an id: its table, if it has one, and its counters.
 
-    `expired` counts packets of held blocks after the deadline, `no_key` those without the fields
-    that the rule looks at. `users` is how many rules name the id. `packets` has a number per
-    block, None if the kernel does not count them (more than 4096 blocks).
+    The counters are packets since the id was first heard of; `expired` counts those of held blocks
+    after the deadline, `no_key` those without the fields that the rule looks at. `users` is how
+    many rules name the id. `packets` has a number per block, None if the kernel does not count
+    them (no table, or more than 4096 blocks).
     """
 
-    accepted: int
-    rejected: int
-    expired: int
-    no_key: int
-    users: int
-    packets: tuple[int, ...] | None
+    id: int
+    table: Table | None = None
+    users: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    expired: int = 0
+    no_key: int = 0
+    packets: tuple[int, ...] | None = None
 
 
 class EventKind(enum.StrEnum):
@@ -65,10 +68,15 @@ class EventKind(enum.StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something happened to the table of `id` (0 if `kind` is LOST)."""
+    """Something happened to the table of `id` (0 if `kind` is LOST).
+
+    `users` is how many rules name the id then; `version` is its table's, None without one.
+    """
 
     kind: EventKind
     id: int
+    users: int = 0
+    version: Version | None = None
 
 
 class Dataplane(Protocol):
@@ -98,11 +106,11 @@ class Dataplane(Protocol):
     async def delete(self, id: int) -> bool:  # noqa: A002
         """Forget the table of `id`; on return no CPU uses it. False if there was none."""
 
-    async def get(self, id: int) -> TableState | None:  # noqa: A002
-        """The table of `id`, None if there is none."""
+    async def get(self, id: int) -> TableState:  # noqa: A002
+        """What the kernel knows of `id`: no table and no users if it has never heard of it."""
 
     async def tables(self) -> list[TableState]:
-        """All tables of this network namespace, by id."""
+        """All ids of this network namespace that have a table or users, in their order."""
 
     def events(self) -> AsyncIterator[Event]:
         """What happens to the tables from this call on (not only from the first iteration)."""

@@ -97,30 +97,47 @@ def renew_attributes(id_: int, version: Version, deadline: int) -> list[tuple[st
 
 
 def state(message: Any) -> TableState:
-    """The table that an answer to GET describes."""
+    """What an answer to GET says of an id."""
     value = dict(message["attrs"]).__getitem__
-    blocks = value("SARU_A_BLOCKS")
     return TableState(
         id=value("SARU_A_ID"),
-        blocks=blocks,
-        seed=value("SARU_A_SEED"),
-        version=Version(Term.unpacked(value("SARU_A_TERM")), value("SARU_A_SERIAL")),
-        deadline=value("SARU_A_DEADLINE"),
-        lease_max=value("SARU_A_LEASE_MAX"),
-        held=int.from_bytes(value("SARU_A_BITMAP"), "little"),
+        table=_table(message),
+        users=value("SARU_A_USERS"),
         accepted=value("SARU_A_ACCEPTED"),
         rejected=value("SARU_A_REJECTED"),
         expired=value("SARU_A_EXPIRED"),
         no_key=value("SARU_A_NO_KEY"),
-        users=value("SARU_A_USERS"),
-        packets=_packets(message.get_attrs("SARU_A_PACKETS"), blocks),
+        packets=_packets(message),
     )
 
 
-def _packets(runs: list[Any], blocks: int) -> tuple[int, ...] | None:
+def _table(message: Any) -> Table | None:
+    value = dict(message["attrs"]).get
+    version = _version(message)
+    if version is None:
+        return None
+    return Table(
+        id=value("SARU_A_ID"),
+        blocks=value("SARU_A_BLOCKS"),
+        seed=value("SARU_A_SEED"),
+        version=version,
+        deadline=value("SARU_A_DEADLINE"),
+        lease_max=value("SARU_A_LEASE_MAX"),
+        held=int.from_bytes(value("SARU_A_BITMAP"), "little"),
+    )
+
+
+def _version(message: Any) -> Version | None:
+    """The table's version; None if there is no table."""
+    term = message.get_attr("SARU_A_TERM")
+    return None if term is None else Version(Term.unpacked(term), message.get_attr("SARU_A_SERIAL"))
+
+
+def _packets(message: Any) -> tuple[int, ...] | None:
+    runs = message.get_attrs("SARU_A_PACKETS")
     if not runs:
         return None
-    counts = [0] * blocks
+    counts = [0] * message.get_attr("SARU_A_BLOCKS")
     for run in runs:
         raw = run.get_attr("SARU_PACKETS_COUNTS")
         first = run.get_attr("SARU_PACKETS_FIRST")
@@ -132,4 +149,7 @@ def _packets(runs: list[Any], blocks: int) -> tuple[int, ...] | None:
 def event(message: Any) -> Event | None:
     """The event that a notification tells of; None for kinds that a later kernel side invents."""
     kind = EVENT_KINDS.get(message.get_attr("SARU_A_EVENT"))
-    return None if kind is None else Event(kind, message.get_attr("SARU_A_ID"))
+    if kind is None:
+        return None
+    users = message.get_attr("SARU_A_USERS", 0)
+    return Event(kind, message.get_attr("SARU_A_ID"), users, _version(message))

@@ -144,19 +144,19 @@ class Module:
             return False
         return True
 
-    async def get(self, id: int) -> TableState | None:  # noqa: A002
-        """The table of `id`, None if there is none."""
+    async def get(self, id: int) -> TableState:  # noqa: A002
+        """What the kernel knows of `id`."""
         request = message.encode(
             self._family, message.GET, NLM_F_REQUEST | NLM_F_ACK, [("SARU_A_ID", id)]
         )
         try:
             answers = await self._in_turn(lambda: self._exchange(request))
         except NoTableError:
-            return None
+            return TableState(id=id)
         return message.state(answers[0])
 
     async def tables(self) -> list[TableState]:
-        """All tables of this network namespace, by id."""
+        """All ids of this network namespace that have a table or users, in their order."""
         request = message.encode(self._family, message.GET, NLM_F_REQUEST | NLM_F_DUMP, [])
         for _ in range(DUMP_TRIES):
             answers = await self._in_turn(lambda: self._exchange(request))

@@ -125,12 +125,15 @@ def test_a_table_with_its_counters_in_two_runs() -> None:
     )
     assert state == TableState(
         id=7,
-        blocks=16,
-        seed=3,
-        version=VERSION,
-        deadline=10**12,
-        lease_max=10**9,
-        held=0x8001,
+        table=Table(
+            id=7,
+            blocks=16,
+            seed=3,
+            version=VERSION,
+            deadline=10**12,
+            lease_max=10**9,
+            held=0x8001,
+        ),
         accepted=11,
         rejected=12,
         expired=13,
@@ -140,10 +143,25 @@ def test_a_table_with_its_counters_in_two_runs() -> None:
     )
 
 
+def test_an_id_that_only_rules_name_has_no_table() -> None:
+    state = message.state(
+        answer(
+            attribute(2, struct.pack("=H", 7)),
+            attribute(15, struct.pack("=I", 5)),
+            *(attribute(kind, struct.pack("=Q", kind)) for kind in (11, 12, 13, 14)),
+        )
+    )
+    assert state == TableState(id=7, users=5, accepted=11, rejected=12, expired=13, no_key=14)
+
+
 def test_events() -> None:
+    named = attribute(2, struct.pack("=H", 9)), attribute(15, struct.pack("=I", 5))
     for number, kind in message.EVENT_KINDS.items():
-        told = answer(attribute(2, struct.pack("=H", 9)), attribute(17, bytes([number])))
-        assert message.event(told) == Event(kind, 9)
+        told = answer(*named, attribute(17, bytes([number])))
+        assert message.event(told) == Event(kind, 9, users=5)
+    versioned = attribute(5, struct.pack("=Q", PACKED)), attribute(6, struct.pack("=Q", 9))
+    told = answer(*named, attribute(17, b"\x01"), *versioned)
+    assert message.event(told) == Event(EventKind.SET, 9, users=5, version=VERSION)
     unknown = answer(attribute(2, struct.pack("=H", 9)), attribute(17, b"\xff"))
     assert message.event(unknown) is None
     assert EventKind.LOST not in message.EVENT_KINDS.values()
