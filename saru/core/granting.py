@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""R5: the master's allocations, and the next safe step towards who should hold what.
+
+A block moves in two versions: out of the old hands, and, once that is acknowledged, into the new.
+Both fall out of one rule: a version takes from everybody what the plan does not leave him, and
+gives a director only what nobody else can still be holding.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from saru.core.allocation import plan
+from saru.core.beat import Allocation, Grant, Report, Want
+from saru.core.settings import Division
+from saru.core.term import Session, Term, Version
+
+
+class Standing(enum.Enum):
+    """What the master can say of a director at this moment."""
+
+    REPORTED = "reported"  # in our term, from less than L ago
+    FENCED = "fenced"  # or gone for good: it holds nothing
+    UNKNOWN = "unknown"
+
+
+class Director(msgspec.Struct, frozen=True):
+    """A director as the master sees it now; it is news only when one of these fields changes."""
+
+    node: str
+    session: Session
+    standing: Standing
+    reports: tuple[Report, ...]
+    weight: int  # 0: shall hold nothing
+    joined: bool  # may take blocks from a live holder
+    grantable: bool  # in our term, in contact and with a lease
+
+
+Lookup = Callable[[int, Version], Allocation | None]
+
+
+class _Ledger:
+    """One id: what was issued in this term, and what is meant to become of it."""
+
+    def __init__(self, division: Division, term: Term) -> None:
+        self.id = division.id
+        self.blocks = division.blocks
+        self.everything = (1 << division.blocks) - 1
+        self.term = term
+        self.issued: list[Allocation] = []  # the newest last; older ones until all acknowledge
+        self.intent: dict[str, int] = {}
+        self._planned_for: object = None
+        self.wants: list[Want] = []
+
+    @property
+    def made(self) -> Allocation | None:
+        return self.issued[-1] if self.issued else None
+
+    def report(self, director: Director) -> Report | None:
+        return next((r for r in director.reports if r.id == self.id), None)
+
+    def may_hold(self, director: Director, lookup: Lookup) -> int:
+        """The blocks that `director` may be holding or may still come to hold: R5's (a) and (b)."""
+        if director.standing is Standing.FENCED:
+            return 0
+        report = self.report(director)
+        if director.standing is Standing.UNKNOWN or report is None:
+            return self.everything
+        held = 0
+        for version in (report.taken, report.taking):
+            if version is None:
+                continue
+            allocation = lookup(self.id, version)
+            if allocation is None:
+                self.wants.append(Want(self.id, version))
+                return self.everything
+            held |= allocation.bitmap(director.node, director.session)
+        for allocation in self.issued:
+            if report.taken is None or allocation.version > report.taken:
+                held |= allocation.bitmap(director.node, director.session)
+        return held
+
+    def current(
+        self, directors: Iterable[Director], may: dict[str, int]
+    ) -> dict[str, tuple[Session, int]] | None:
+        """In whose hands the blocks are; None while the first allocation must still wait.
+
+        The first one of a term keeps every reported holder; it waits until each director has
+        reported, and nothing is on its way into a kernel.
+        """
+        hands: dict[str, tuple[Session, int]] = {}
+        if self.made is None:
+            taken = 0
+            for director in directors:
+                if director.standing is Standing.FENCED:
+                    continue
+                report = self.report(director)
+                if director.standing is Standing.UNKNOWN or report is None or report.taking:
+                    return None
+                if self.wants:
+                    return None
+                # Two reported holders of one block do not exist under a quorum; without one they
+                # do after a partition: the first by name keeps it, the other lets go.
+                hands[director.node] = (director.session, may[director.node] & ~taken)
+                taken |= may[director.node]
+            return hands
+        alive = {d.node: d for d in directors if d.standing is not Standing.FENCED}
+        for grant in self.made.grants:
+            holder = alive.get(grant.node)
+            if holder is None:
+                continue
+            if holder.standing is Standing.UNKNOWN or holder.session == grant.session:
+                hands[grant.node] = (grant.session, grant.bitmap())
+        return hands
+
+    def replan(self, directors: Iterable[Director], hands: dict[str, tuple[Session, int]]) -> None:
+        """Say anew who should hold what. A block between two hands keeps its destination."""
+        weights: dict[str, int] = {}
+        joined: list[str] = []
+        for director in directors:
+            silent = director.standing is Standing.UNKNOWN and director.node not in hands
+            if director.standing is Standing.FENCED or silent:
+                continue
+            weights[director.node] = director.weight
+            if director.joined:
+                joined.append(director.node)
+        held = 0
+        for _, bitmap in hands.values():
+            held |= bitmap
+        holding = {node: hands[node][1] if node in hands else 0 for node in weights}
+        for node, bitmap in self.intent.items():
+            if weights.get(node):
+                holding[node] |= bitmap & ~held
+        if self._planned_for != (holding, weights, joined):
+            self.intent = plan(self.blocks, holding, weights, joined)
+            self._planned_for = (holding, weights, joined)
+
+    def step(self, directors: tuple[Director, ...], lookup: Lookup) -> Allocation | None:
+        """The next version, if one is due."""
+        self.wants.clear()
+        may = {director.node: self.may_hold(director, lookup) for director in directors}
+        self._forget(directors)
+        hands = self.current(directors, may)
+        if hands is None:
+            return None
+        self.replan(directors, hands)
+        grants: list[Grant] = []
+        for director, others in zip(directors, _others(directors, may), strict=True):
+            session, now = hands.get(director.node, (director.session, 0))
+            wanted = self.intent.get(director.node, 0)
+            held = now & wanted
+            if director.grantable and session == director.session:
+                held |= wanted & ~others
+            if held:
+                size = (self.blocks + 7) // 8
+                grants.append(Grant(director.node, session, held.to_bytes(size, "little")))
+        if self.made is not None and self.made.grants == tuple(grants):
+            return None
+        serial = self.made.version.serial + 1 if self.made else 1
+        allocation = Allocation(self.id, Version(self.term, serial), tuple(grants))
+        self.issued.append(allocation)
+        return allocation
+
+    def _forget(self, directors: tuple[Director, ...]) -> None:
+        """Drop the issued versions that every director is past."""
+        for director in directors:
+            if director.standing is Standing.FENCED:
+                continue
+            report = self.report(director)
+            taken = report.taken if report else None
+            if director.standing is Standing.UNKNOWN or taken is None or taken.term != self.term:
+                return
+        past = min(
+            (
+                r.taken
+                for d in directors
+                if d.standing is not Standing.FENCED and (r := self.report(d)) and r.taken
+            ),
+            default=None,
+        )
+        if past is not None:
+            self.issued = [a for a in self.issued[:-1] if a.version > past] + self.issued[-1:]
+
+
+def _others(directors: tuple[Director, ...], may: dict[str, int]) -> list[int]:
+    """For each director, what the others together may hold."""
+    before = [0]
+    for director in directors:
+        before.append(before[-1] | may[director.node])
+    after = 0
+    result: list[int] = []
+    for place in range(len(directors) - 1, -1, -1):
+        result.append(before[place] | after)
+        after |= may[directors[place].node]
+    return result[::-1]
+
+
+class Granting:
+    """A master's allocations in its term. Directors are given in the order of their names."""
+
+    def __init__(self, term: Term, divisions: tuple[Division, ...]) -> None:
+        self._ledgers = [_Ledger(division, term) for division in divisions]
+        self._seen: tuple[Director, ...] | None = None
+        self._known = -1
+
+    def step(self, directors: tuple[Director, ...], lookup: Lookup, known: int) -> list[Allocation]:
+        """The versions that are due now. `known` grows with every allocation `lookup` learns."""
+        if directors == self._seen and known == self._known:
+            return []
+        self._seen, self._known = directors, known
+        steps = [ledger.step(directors, lookup) for ledger in self._ledgers]
+        return [allocation for allocation in steps if allocation is not None]
+
+    def wants(self) -> tuple[Want, ...]:
+        """The reported allocations that the master lacks."""
+        return tuple(dict.fromkeys(want for ledger in self._ledgers for want in ledger.wants))
+
+    def made(self) -> tuple[Allocation, ...]:
+        """The newest allocation of each id that has one."""
+        return tuple(ledger.made for ledger in self._ledgers if ledger.made is not None)

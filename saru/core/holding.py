@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What this director's kernel holds for one id, and which versions it may take (R5, R7)."""
+
+from __future__ import annotations
+
+from saru.core.beat import Allocation, Report
+from saru.core.term import Session, Term, Version
+
+
+class Holding:
+    """One id's table, as far as the kernel has confirmed it."""
+
+    def __init__(self, number: int) -> None:
+        self.id = number
+        self.taken: Version | None = None  # in the kernel, confirmed
+        self.held = 0  # its bitmap
+        self.taking: Version | None = None  # on its way into the kernel
+        self._taking_held = 0
+        self.newest: Version | None = None  # the newest ever begun; a lapse does not reset it
+        self.deadline = 0  # the newest that the kernel was given
+
+    @property
+    def pushed(self) -> Version | None:
+        """The version that the kernel has or is being given."""
+        return self.taking or self.taken
+
+    def may_take(self, allocation: Allocation, term: Term | None) -> bool:
+        """Only of exactly the own term, only newer than any ever taken, one at a time."""
+        if self.taking is not None or allocation.version.term != term:
+            return False
+        return self.newest is None or allocation.version > self.newest
+
+    def take(self, allocation: Allocation, node: str, session: Session, deadline: int) -> int:
+        """Begin to take a version; the bitmap of what it names for this session."""
+        self.newest = self.taking = allocation.version
+        self._taking_held = allocation.bitmap(node, session)
+        self.deadline = deadline
+        return self._taking_held
+
+    def confirm(self, version: Version) -> tuple[int, int] | None:
+        """The kernel has it: the bitmaps gained and lost; None if this was let go meanwhile."""
+        if self.taking != version:
+            return None
+        before, self.held = self.held, self._taking_held
+        self.taken, self.taking = version, None
+        return self.held & ~before, before & ~self.held
+
+    def let_go(self) -> int:
+        """Hold nothing from now on; the bitmap of what may have been held."""
+        lost = self.held | (self._taking_held if self.taking else 0)
+        self.taken = self.taking = None
+        self.held = self._taking_held = self.deadline = 0
+        return lost
+
+    def report(self) -> Report:
+        """What the beats say of it."""
+        return Report(self.id, self.taken, self.taking)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The allocations that this node has received or made."""
+
+from __future__ import annotations
+
+from saru.core.beat import Allocation, Offer
+from saru.core.term import Version
+
+KEEP = 16  # allocations per id: a change of master needs the few that are still reported
+
+
+class Library:
+    """The newest allocations of each id."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[int, dict[Version, Allocation]] = {}
+        self._asked: dict[tuple[str, int, Version], int] = {}
+        self._offers: dict[int, Offer] = {}
+        self.known = 0  # grows with every allocation learnt
+
+    def add(self, allocation: Allocation) -> None:
+        """Keep an allocation; the oldest of its id makes room."""
+        shelf = self._shelves.setdefault(allocation.id, {})
+        if allocation.version in shelf:
+            return
+        shelf[allocation.version] = allocation
+        self.known += 1
+        if len(shelf) > KEEP:
+            del shelf[min(shelf)]
+
+    def get(self, number: int, version: Version) -> Allocation | None:
+        """The allocation of that id and version, if it is here."""
+        return self._shelves.get(number, {}).get(version)
+
+    def newest(self, number: int) -> Allocation | None:
+        """The newest allocation of that id."""
+        shelf = self._shelves.get(number)
+        return shelf[max(shelf)] if shelf else None
+
+    def offer(self, number: int) -> Offer | None:
+        """The newest allocation of that id, as a beat names it."""
+        newest = self.newest(number)
+        if newest is None:
+            return None
+        old = self._offers.get(number)
+        if old is None or old.version != newest.version:
+            old = self._offers[number] = Offer(number, newest.version, newest.digest())
+        return old
+
+    def turn(self, asker: str, number: int, version: Version, holders: list[str]) -> str:
+        """Whose turn it is to answer: the next holder by name each time the asker asks again."""
+        key = (asker, number, version)
+        count = self._asked.get(key, 0)
+        self._asked = {key: count + 1}
+        return holders[count % len(holders)]

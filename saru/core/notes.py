@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lines that tell the operator what changed: who, what, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from saru.core.action import Change, Note
+from saru.core.peer import Peer
+from saru.core.settings import Settings
+from saru.core.term import Version
+
+
+def blocks_note(node: str, number: int, version: Version, gained: int, lost: int) -> Iterator[Note]:
+    """What a version that the kernel has taken gave and took."""
+    parts = []
+    if gained:
+        parts.append(f"gained {gained.bit_count()}")
+    if lost:
+        parts.append(f"lost {lost.bit_count()}")
+    if parts:
+        text = f"{' and '.join(parts)} blocks of id {number}"
+        yield Note(Change.BLOCKS, node, text, f"version {version}")
+
+
+def watch(peers: Iterable[Peer], now: int, settings: Settings) -> Iterator[Note]:
+    """Members that are heard again, late, or silent."""
+    for peer in peers:
+        if peer.beat is None:
+            continue
+        age = now - peer.received
+        if peer.beat.left:
+            state, change, what = "left", Change.LEFT, "left"
+        elif age >= settings.lease:
+            state, change, what = "silent", Change.SILENT, "silent"
+        elif settings.warntime and age >= settings.warntime:
+            state, change, what = "late", Change.LATE, "late"
+        else:
+            state, change, what = "seen", Change.SEEN, "seen"
+        if state == peer.told:
+            continue
+        back = peer.told == "late" and state == "seen"
+        peer.told = state
+        why = f"session {peer.beat.session}"
+        if state in ("silent", "late"):
+            why = f"no beat for {age / 1e9:.3g} s"
+        elif back:
+            why = "its beats come in time again"
+        yield Note(change, peer.name, what, why)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What one node knows of another, and of its own beats. All times are the node's own clock."""
+
+from __future__ import annotations
+
+from saru.core.beat import Beat, Heard
+from saru.core.term import Session
+
+
+class Sent:
+    """When this incarnation's beats were sent; those older than the lease are forgotten."""
+
+    def __init__(self, lease: int) -> None:
+        self._lease = lease
+        self._times: dict[int, int] = {}
+        self.newest: int | None = None
+
+    def add(self, seq: int, now: int) -> None:
+        """Beat `seq` is being sent."""
+        self._times[seq] = now
+        self.newest = now
+        for old in [s for s, time in self._times.items() if time + self._lease <= now]:
+            del self._times[old]
+
+    def time(self, seq: int) -> int | None:
+        """When beat `seq` was sent; None if never, or longer ago than the lease."""
+        return self._times.get(seq)
+
+
+class Peer:
+    """Another node, as its beats show it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.beat: Beat | None = None  # the newest
+        self.received = 0  # when that came
+        self.named: int | None = None  # our sending time of the beat that it names
+        self.good_until = 0  # until when its vouches for our present session are good (R2)
+        self.vouched_at: int | None = None  # receipt of the newest of its beats we vouched for (R6)
+        self.in_term_since: int | None = None  # since when it reports in our term
+        self.told = ""  # what the operator was told last: "", seen, late, silent
+
+    def is_news(self, beat: Beat) -> bool:
+        """Whether `beat` is newer than all that came before; late and doubled ones are not."""
+        if self.beat is None:
+            return True
+        old = self.beat
+        return (beat.session.incarnation, beat.seq) > (old.session.incarnation, old.seq)
+
+    def hear(self, beat: Beat, now: int, sent: Sent, us: tuple[str, Session], lease: int) -> None:
+        """Take in a newer beat; `us` is this node's name and present session."""
+        self.beat, self.received = beat, now
+        name, session = us
+        entry = next((h for h in beat.heard if h.node == name), None)
+        self.named = self._named(entry, sent, session)
+        if self.named is not None and entry and entry.vouch and entry.session == session:
+            self.good_until = max(self.good_until, self.named + lease)
+
+    @staticmethod
+    def _named(entry: Heard | None, sent: Sent, session: Session) -> int | None:
+        if entry is None or entry.session.incarnation != session.incarnation:
+            return None
+        return sent.time(entry.seq)
+
+    def fresh(self, now: int, lease: int) -> bool:
+        """Whether its newest beat came less than a lease ago."""
+        return self.beat is not None and now < self.received + lease
+
+    def contact_until(self, lease: int) -> int:
+        """Until when two-way contact (R1) lasts if nothing more is heard; 0 if there is none."""
+        if self.beat is None or self.named is None:
+            return 0
+        return min(self.received, self.named) + lease
+
+    def contact(self, now: int, lease: int) -> bool:
+        """Whether there is two-way contact (R1)."""
+        return now < self.contact_until(lease)
