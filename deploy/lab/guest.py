@@ -83,6 +83,7 @@ class Guest:
         namespace: str | None = None,
         icount: bool = False,
         append: str = "",
+        shares: Mapping[str, Path] | None = None,
         directory: Path | None = None,
     ) -> Self:
         """Start a guest's QEMU and return at once.
@@ -91,6 +92,7 @@ class Guest:
         `directory` the guest dies with this process, and its files go with `close`; with
         one it lives on, and `attach` finds it there. `icount` makes the guest's clock
         count instructions (emulation always). `append` goes to the kernel's command line.
+        `shares` maps directories of the guest to the host's, which it may write to.
         """
         chosen = kernel if isinstance(kernel, Kernel) else kernels.fetch(kernel)
         owned = directory is None
@@ -109,8 +111,9 @@ class Guest:
                 memory_mb=memory_mb,
                 cpus=cpus,
                 nics=nics,
+                shares=list((shares or {}).values()),
                 icount=icount,
-                append=f"{append} {_environment(name, chosen)}",
+                append=f"{append} {_environment(name, chosen, list(shares or {}))}",
             )
 
         accel = "tcg" if icount else qemu.accelerator(chosen)
@@ -314,7 +317,7 @@ class Guest:
         self.close()
 
 
-def _environment(name: str, kernel: Kernel) -> str:
+def _environment(name: str, kernel: Kernel, shares: Sequence[str]) -> str:
     """What the guest's init is told, as words of the kernel's command line."""
     agent = Path(__file__).with_name("agent.py")
     shown = [
@@ -322,7 +325,13 @@ def _environment(name: str, kernel: Kernel) -> str:
         for path in (PROJECT, cache.root())
         if path.is_relative_to("/tmp") or path.is_relative_to("/run")
     ]
-    words = {"name": name, "agent": agent, "modules": kernel.modules, "shown": " ".join(shown)}
+    words = {
+        "name": name,
+        "agent": agent,
+        "modules": kernel.modules,
+        "shown": " ".join(shown),
+        "shares": " ".join(f"share{number}:{path}" for number, path in enumerate(shares)),
+    }
     return " ".join(f'saru_{key}="{value}"' for key, value in words.items() if str(value))
 
 

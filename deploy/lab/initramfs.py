@@ -16,7 +16,8 @@ BUSYBOX = Path("/bin/busybox")
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console", "virtio_net")
 
 # What the kernel does not know of its command line is handed to us as arguments and
-# environment: saru_name, saru_agent, saru_modules (paths on the host), saru_shown.
+# environment: saru_name; saru_agent, saru_modules (paths on the host); saru_shown (more paths);
+# saru_shares (TAG:PATH for each directory of the host that the guest may write to).
 SCRIPT = """#!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 export PATH=/bin
@@ -49,6 +50,10 @@ mkdir -p run/lock run/netns
 for shown in $saru_shown; do
     mkdir -p .$shown
     mount -o bind /lower$shown .$shown
+done
+for share in $saru_shares; do
+    mkdir -p .${share#*:}
+    mount -t 9p -o trans=virtio,version=9p2000.L,cache=none ${share%%:*} .${share#*:}
 done
 mkdir -p lib/modules/$(uname -r)
 mount -o bind ./$saru_modules lib/modules/$(uname -r)

@@ -49,6 +49,7 @@ def command(
     memory_mb: int,
     cpus: int,
     nics: Sequence[Nic],
+    shares: Sequence[Path],
     icount: bool,
     append: str,
 ) -> list[str]:
@@ -74,6 +75,9 @@ def command(
         name = f"agent.{number}"
         words += ["-chardev", f"socket,id=a{number},path={directory}/{name},server=on,wait=off"]
         words += ["-device", f"virtserialport,chardev=a{number},name=saru.{number}"]
+    for number, share in enumerate(shares):
+        words += ["-fsdev", f"local,id=s{number},path={share},security_model=none"]
+        words += ["-device", f"virtio-9p-pci,fsdev=s{number},mount_tag=share{number}"]
     for number, nic in enumerate(nics):
         words += ["-netdev", f"tap,id=n{number},ifname={nic.tap},script=no,downscript=no"]
         words += ["-device", f"virtio-net-pci,netdev=n{number},mac={nic.mac},romfile="]
