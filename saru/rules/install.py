@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Puts Saru's rules in, says what differs, and takes them out again.
+
+Every function may be called at any time and again: it changes what differs and nothing else. A host
+whose `iptables` is the nftables one is served by `iptables-restore`, one whose `iptables` is the
+legacy one by python-iptables (saru.rules.legacy). If a table refuses its change, the tables before
+it get back what they had.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from saru.config import Config
+from saru.errors import OutageError
+from saru.rules.change import Change, Snapshot, differences, plan
+from saru.rules.model import Family, RuleSet, rule_sets, settings
+from saru.sysctl import Kept
+
+PATIENCE = 60  # seconds that one run of an iptables program may take
+ATTEMPTS = 3  # somebody else may write between our reading and our writing
+_NAMES = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+_HERE = Path(__file__).resolve().parents[2]
+
+
+class Variant(enum.StrEnum):
+    """Which tables the host's `iptables` writes."""
+
+    LEGACY = "legacy"
+    NFTABLES = "nf_tables"
+
+
+def variant(family: Family) -> Variant:
+    """Which one the family's `iptables` is."""
+    shown = _run([_NAMES[family], "-V"])
+    return Variant.NFTABLES if "(nf_tables)" in shown else Variant.LEGACY
+
+
+def check(config: Config) -> list[str]:
+    """What is missing or different, a line each; empty if the rules are as configured."""
+    found = [
+        each for wanted in _wanted(config) for each in differences(_read(wanted.family), wanted)
+    ]
+    found += (each for setting in settings(config) if (each := setting.difference()))
+    return found
+
+
+def apply(config: Config) -> list[str]:
+    """Make the rules as configured. Returns what was done, a line each; empty: nothing had to be.
+
+    Raises OutageError, with the mend, if they cannot be put in; then the tables are as before.
+    """
+    done = apply_sets(_wanted(config))
+    done += _kept(config).hold(settings(config))
+    if left := check(config):
+        raise OutageError("the rules were put in, yet differ: " + "; ".join(left))
+    return done
+
+
+def remove(config: Config) -> list[str]:
+    """Take Saru's chains and the jumps to them out. Returns what was done, a line each."""
+    done = apply_sets(tuple(RuleSet(family, ()) for family in _families()))
+    return done + _kept(config).restore()
+
+
+def apply_sets(sets: Iterable[RuleSet]) -> list[str]:
+    """Make the rules of each family what its set says. Returns what was done, a line each."""
+    written: list[tuple[Family, Change]] = []
+    done: list[str] = []
+    try:
+        for wanted in sets:
+            for change in plan(_read(wanted.family), wanted):
+                if (carried_out := _carry_out(wanted, change.table)) is None:
+                    continue
+                now, undo = carried_out
+                written.append((wanted.family, undo))
+                done += (f"{wanted.family}: {each}" for each in now.words())
+    except OutageError as fault:
+        raise _undone(fault, written) from fault
+    return done
+
+
+def _carry_out(wanted: RuleSet, table: str) -> tuple[Change, Change] | None:
+    """Write what a table needs; the change and the one that undoes it, None if nothing differs."""
+    for attempt in range(1, ATTEMPTS + 1):
+        before = _read(wanted.family)
+        change = next((each for each in plan(before, wanted) if each.table == table), None)
+        if change is None:
+            return None
+        try:
+            _write(wanted.family, change)
+        except OutageError:
+            if attempt == ATTEMPTS or _read(wanted.family).chains == before.chains:
+                raise
+        else:
+            return change, change.inverse(before)
+    return None
+
+
+def _undone(fault: OutageError, written: Sequence[tuple[Family, Change]]) -> OutageError:
+    """The fault, after the tables that had taken their change already got back what they had."""
+    try:
+        for family, undo in reversed(written):
+            _write(family, undo)
+    except OutageError as second:
+        return OutageError(f"{fault}; and undoing the earlier tables failed as well: {second}")
+    return fault
+
+
+def _wanted(config: Config) -> tuple[RuleSet, ...]:
+    """A set for each family of this host; empty where nothing is asked for."""
+    asked = {wanted.family: wanted for wanted in rule_sets(config)}
+    families = _families()
+    for service in config.services:
+        if Family.of(service.vip) not in families:
+            raise OutageError(
+                f"this kernel runs without IPv6, but there is a service {service.vip}"
+            )
+    return tuple(asked.get(family, RuleSet(family, ())) for family in families)
+
+
+def _families() -> tuple[Family, ...]:
+    """The families that this kernel has."""
+    has_ipv6 = Path("/proc/net/if_inet6").exists()
+    return (Family.IPV4, Family.IPV6) if has_ipv6 else (Family.IPV4,)
+
+
+def _kept(config: Config) -> Kept:
+    return Kept(config.daemon.run / "rules.sysctl.json")
+
+
+def _read(family: Family) -> Snapshot:
+    return Snapshot.read(_run([f"{_NAMES[family]}-save"]))
+
+
+def _write(family: Family, change: Change) -> None:
+    if variant(family) is Variant.NFTABLES:
+        command = [f"{_NAMES[family]}-restore", "--noflush"]
+    else:
+        command = [sys.executable, "-m", "saru.rules.legacy", str(family.value)]
+    text = change.text()
+    try:
+        _run(command, text)
+    except OutageError as fault:
+        names_match = "-m saru" in text
+        raise OutageError(_diagnosis(family, str(fault)) if names_match else str(fault)) from fault
+
+
+def _diagnosis(family: Family, said: str) -> str:
+    """Why rules with `-m saru` were refused, and the mend, if the reason is a usual one."""
+    if not Path("/sys/module/xt_saru").exists():
+        return f"the kernel module xt_saru is not loaded; run `modprobe xt_saru` ({said})"
+    helped = subprocess.run(
+        [_NAMES[family], "-m", "saru", "--help"], capture_output=True, check=False, timeout=PATIENCE
+    )
+    if helped.returncode != 0:
+        return (
+            f"{_NAMES[family]} cannot load its extension libxt_saru.so; "
+            f"run `make -C iptables_ext install` ({said})"
+        )
+    return said
+
+
+def _run(command: Sequence[str], text: str = "") -> str:
+    """The standard output of a program. Raises OutageError with what it said, if it failed."""
+    path = os.pathsep.join(filter(None, (str(_HERE), os.environ.get("PYTHONPATH"))))
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+    except FileNotFoundError:
+        raise OutageError(f"there is no {command[0]}; install iptables") from None
+    except subprocess.TimeoutExpired:
+        raise OutageError(f"{command[0]} did not end within {PATIENCE} s") from None
+    if done.returncode != 0:
+        said = "; ".join(done.stderr.split("\n")).strip("; ") or f"status {done.returncode}"
+        raise OutageError(f"{Path(command[0]).name}: {said}")
+    return done.stdout
