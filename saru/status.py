@@ -187,6 +187,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong, one sentence each, most important first; empty: nothing."""
 
 
+class Blocks(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a snapshot that `saru blocks --json` prints."""
+
+    cluster: str
+    node: str
+    divisions: tuple[Division, ...]
+
+
 def diagnose(status: Status) -> tuple[str, ...]:
     """What is wrong by the snapshot alone, most important first."""
     found: list[str] = []

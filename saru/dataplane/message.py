@@ -112,10 +112,10 @@ def state(message: Any) -> TableState:
 
 
 def _table(message: Any) -> Table | None:
-    value = dict(message["attrs"]).get
     version = _version(message)
     if version is None:
         return None
+    value = dict(message["attrs"]).__getitem__
     return Table(
         id=value("SARU_A_ID"),
         blocks=value("SARU_A_BLOCKS"),

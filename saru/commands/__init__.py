@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The commands, one module each, imported when they are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from saru.config import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_config(command: F) -> F:
+    """Give a command the option --config and the argument `config`, the Config that is meant.
+
+    `saru --config FILE status` and `saru status --config FILE` are the same.
+    """
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        callback=_load,
+        help="The configuration (default: /etc/saru/saru.conf).",
+    )(command)
+
+
+def _load(ctx: click.Context, _: click.Parameter, path: Path | None) -> Config:
+    from saru import config
+
+    return config.load(path or ctx.find_root().params.get("config"))
