@@ -139,6 +139,7 @@ class Codec:
         self.blocks = {each.id: each.blocks for each in divisions}
         self.cluster = hashlib.sha256(cluster.encode()).digest()[:4]
         self.counters = dict.fromkeys(COUNTERS, 0)
+        self.refusal = ""  # the counter that the last `decode` raised, if it refused its datagram
         self._sequence = 0
         self._senders: dict[str, _Sender] = {}
         self._encoder = msgspec.msgpack.Encoder()
@@ -159,11 +160,13 @@ class Codec:
 
         None where there is none: then a counter says why, or a part waits for its others.
         """
+        self.refusal = ""
         try:
             kind, sender, body = self._open(datagram)
             message = self._parse(kind, sender, body)
         except _DropError as why:
-            self.counters[str(why)] += 1
+            self.refusal = str(why)
+            self.counters[self.refusal] += 1
             return None
         self.counters["accepted"] += 1
         return message

@@ -75,6 +75,15 @@ class Host:
     def ip(self, *words: str) -> None:
         ip(*words, namespace=self.namespace)
 
+    def has_carrier(self, interface: str) -> bool:
+        shown = subprocess.run(
+            ["ip", "-n", self.namespace, "-br", "link", "show", interface],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return shown.stdout.split()[1] == "UP"
+
 
 class Network:
     """Hosts and switches. Switch n connects interface eth<n> of every host, 10.0.<n>.<place>/24."""
@@ -96,6 +105,7 @@ class Network:
         host.ip("addr", "add", f"10.0.{number}.{place}/24", "dev", interface)
         host.ip("addr", "add", f"fd00:{number}::{place}/64", "dev", interface, "nodad")
         host.ip("link", "set", interface, "up")
+        eventually(f"{interface} of {name} has a carrier", lambda: host.has_carrier(interface))
 
     def pull(self, name: str, number: int) -> None:
         """Take a host's interface away."""

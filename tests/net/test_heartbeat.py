@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -29,13 +30,14 @@ NAMES = ("walter", "wendy", "wanda")
 class Director:
     """The membership of one host, and what it told."""
 
-    def __init__(self, host: Host, keys: Keys = KEYS, **heartbeat: object) -> None:
+    def __init__(self, host: Host, heartbeat: dict[str, object], keys: Keys = KEYS) -> None:
         self.host = host
         self.name = host.name
         self.messages: list[tuple[Message, int]] = []
         self.notes: list[str] = []
         self.seq = 0
-        given = {"heartbeat": heartbeat, "times": {"keepalive": "100ms", "deadtime": "1s"}}
+        times: dict[str, object] = {"keepalive": "100ms", "deadtime": "1s"}
+        given = {"heartbeat": heartbeat, "times": times}
         self.codec = Codec(self.name, 1, keys, DIVISIONS)
         self.membership = HeartbeatMembership(
             config.load(host=self.name, given=given),
@@ -43,6 +45,12 @@ class Director:
             lambda message, received: self.messages.append((message, received)),
             self.notes.append,
         )
+
+    def start(self) -> None:
+        self.host.run(self.membership.start())
+
+    def stop(self) -> None:
+        self.host.run(self.membership.stop())
 
     def send(self) -> Beat:
         """Send a beat; what was sent."""
@@ -91,24 +99,29 @@ def directors(net: Network, **heartbeat: object) -> Iterator[list[Director]]:
             if isinstance(mine.get("peers"), str):
                 others = (other for other in range(1, len(net.hosts) + 1) if other != place)
                 mine["peers"] = [str(heartbeat["peers"]).format(other) for other in others]
-            director = Director(host, **mine)
-            host.run(director.membership.start())
-            stack.callback(lambda each=director: each.host.run(each.membership.stop()))
+            director = Director(host, mine)
+            director.start()
+            stack.callback(director.stop)
             made.append(director)
         yield made
+
+
+def open_roads(director: Director) -> list[int]:
+    counters = director.counters()
+    return [counters[f"{road}.open"] for road in ("eth0", "eth1")]
 
 
 def everyone_hears_everyone(made: list[Director]) -> None:
     for sender in made:
         others = [each for each in made if each is not sender]
+
         # The first beats may be lost: a bridge's port takes a moment to forward.
-        eventually(
-            f"{sender.name} is heard",
-            lambda sender=sender, others=others: (
-                (beat := sender.send())
-                and (time.sleep(0.05) or all(each.heard(beat) for each in others))
-            ),
-        )
+        def heard(sender: Director = sender, others: list[Director] = others) -> bool:
+            beat = sender.send()
+            time.sleep(0.02)
+            return all(each.heard(beat) for each in others)
+
+        eventually(f"{sender.name} is heard", heard)
 
 
 @pytest.mark.parametrize("group", ["225.0.0.7", "ff02::5a:7", "ff15::5a:7"])
@@ -167,41 +180,29 @@ def test_two_roads_bring_one_message() -> None:
             net.cut("walter", number, off=True)
             everyone_hears_everyone([walter, wendy])
             net.cut("walter", number, off=False)
-            eventually(
-                "the road is back",
-                lambda number=number: (
-                    walter.send() and not walter.membership.roads[f"eth{number}"].down()
-                ),
-            )
+            eventually("both are open", lambda: min(open_roads(walter)))
 
 
 def test_a_large_allocation_arrives_whole() -> None:
-    owners = [0] * 3
-    step = 1
+    rng = random.Random(1)
+    bitmaps = [bytearray(8192) for _ in NAMES]
     for block in range(65536):
-        step = step * 1103515245 + 12345 & 0x7FFFFFFF
-        owners[step >> 16 & 1 or block % 3] |= 1 << block
+        bitmaps[rng.randrange(3)][block // 8] |= 1 << block % 8
     grants = tuple(
-        Grant(name, Session(1, 1), owner.to_bytes(8192, "little"))
-        for name, owner in zip(sorted(NAMES), owners, strict=True)
+        Grant(name, Session(1, 1), bytes(bitmap))
+        for name, bitmap in zip(sorted(NAMES), bitmaps, strict=True)
     )
-    union = 0
-    for owner in owners:
-        assert not union & owner
-        union |= owner
     sent = Allocation(1, Version(Term(1, 0, 1), 1), grants)
     with network(*NAMES) as net, directors(net, interfaces=["eth0"]) as made:
         everyone_hears_everyone(made)
-        for attempt in range(3):
-            made[0].host.call(lambda: made[0].membership.send(sent))
-            time.sleep(0.1 * attempt)
+        made[0].host.call(lambda: made[0].membership.send(sent))
         assert made[0].counters()["eth0.sent"] > 10
         eventually("all have it", lambda: all(each.heard(sent) for each in made[1:]))
 
 
 def test_an_interface_goes_down_and_comes_back() -> None:
     with network("walter", "wendy") as net, directors(net, interfaces=["eth0"]) as made:
-        walter, wendy = made
+        walter = made[0]
         everyone_hears_everyone(made)
         walter.host.ip("link", "set", "eth0", "down")
         eventually("walter says so", lambda: walter.noted("eth0: is down; beats cannot go there"))
@@ -209,7 +210,6 @@ def test_an_interface_goes_down_and_comes_back() -> None:
         counters = walter.counters()
         assert counters["eth0.unsent"] >= 1
         assert counters["eth0.open"] == 0
-        eventually("wendy lost her carrier", lambda: wendy.send().seq)
         walter.host.ip("link", "set", "eth0", "up")
         eventually("walter says so", lambda: walter.noted("eth0: is back"))
         everyone_hears_everyone(made)
@@ -253,11 +253,12 @@ def test_without_interfaces_one_that_comes_later_is_used() -> None:
 
 def test_a_wrong_secret_is_counted_and_told() -> None:
     with network("walter", "wendy") as net, ExitStack() as stack:
-        walter = Director(net.hosts["walter"], interfaces=["eth0"])
-        wendy = Director(net.hosts["wendy"], Keys(1, {1: b"other"}), interfaces=["eth0"])
+        walter = Director(net.hosts["walter"], {"interfaces": ["eth0"]})
+        other = Keys(signing=1, secrets={1: b"other"})
+        wendy = Director(net.hosts["wendy"], {"interfaces": ["eth0"]}, other)
         for each in (walter, wendy):
-            each.host.run(each.membership.start())
-            stack.callback(lambda each=each: each.host.run(each.membership.stop()))
+            each.start()
+            stack.callback(each.stop)
         eventually("a beat arrives", lambda: walter.send() and wendy.counters()["forged"])
         assert wendy.messages == []
         assert wendy.noted(
@@ -287,20 +288,20 @@ def test_a_flood_of_noise_is_counted_and_beats_still_come() -> None:
 def test_a_taken_port_is_an_outage() -> None:
     with network("walter") as net:
         host = net.hosts["walter"]
-        director = Director(host, mode="unicast", peers=["10.0.0.2"])
+        director = Director(host, {"mode": "unicast", "peers": ["10.0.0.2"]})
         other = host.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         with other:
             other.bind(("", 694))
             with pytest.raises(OutageError, match="UDP port 694 is in use by another program"):
-                host.run(director.membership.start())
-        host.run(director.membership.stop())
+                director.start()
+        director.stop()
 
 
 def test_after_stop_nothing_is_sent_or_received() -> None:
     with network("walter", "wendy") as net, directors(net, interfaces=["eth0"]) as made:
         everyone_hears_everyone(made)
         walter, wendy = made
-        walter.host.run(walter.membership.stop())
+        walter.stop()
         before = len(wendy.messages)
         walter.send()
         last = wendy.send()
