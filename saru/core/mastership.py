@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a master does in its term: whom it asks to fence (R6), what it allocates (R5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from saru.core.action import Action, Change, Note, SendAllocation
+from saru.core.beat import Allocation, Ask, Want
+from saru.core.fence import Fences, Promises, holds_nothing
+from saru.core.granting import Director, Granting, Standing
+from saru.core.invariants import well_formed
+from saru.core.library import Library
+from saru.core.peer import Peer, Sent
+from saru.core.settings import Quorum, Settings
+from saru.core.term import Session, Term
+
+
+class Mastership:
+    """One term's work, from the moment a quorum is in the term until the master resigns."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        term: Term,
+        since: int,
+        needed: int,
+        peers: Mapping[str, Peer],
+        promises: Promises,
+        sent: Sent,
+    ) -> None:
+        self.since = since
+        self._settings = settings
+        self._term = term
+        self._peers = peers
+        self._promises = promises
+        self._sent = sent
+        self._blocks = {d.id: d.blocks for d in settings.divisions}
+        self._granting = Granting(term, settings.divisions)
+        self._fences = Fences(settings, term, len(settings.nodes) or len(peers) + 1, needed)
+
+    def _others(self) -> list[Peer]:
+        """The other nodes that can hold blocks."""
+        return [p for p in self._peers.values() if p.name not in self._settings.witnesses]
+
+    def _newest_session(self, peer: Peer) -> Session:
+        """The newest session of a node that anyone has told of."""
+        newest = peer.beat.session if peer.beat else Session(0, 0)
+        for other in self._peers.values():
+            if other.beat is not None:
+                for heard in other.beat.heard:
+                    if heard.node == peer.name and heard.session > newest:
+                        newest = heard.session
+        return newest
+
+    def asks(self, now: int) -> tuple[Ask, ...]:
+        """Whom the master wants fenced: directors that it is not in contact with in its term."""
+        length = self._settings.lease
+        late = now >= self.since + length
+        asks = []
+        for peer in self._others():
+            present = peer.contact(now, length)
+            if present and not (late and (peer.beat is None or peer.beat.term != self._term)):
+                continue
+            session = self._newest_session(peer)
+            director = self.director(peer, now)
+            # One that is gone is asked for again if others hear a newer session of it.
+            gone = director.standing is Standing.FENCED and session == director.session
+            if not gone and not self._fences.holds(peer.name, session):
+                asks.append(Ask(peer.name, session))
+        return tuple(asks)
+
+    def fence(self, now: int) -> Iterator[Note]:
+        """Find out who is fenced."""
+        for peer in self._peers.values():
+            beat = peer.beat
+            if beat is None:
+                continue
+            if beat.left:
+                self._fences.find(peer.name, beat.session)
+            reports = beat.term == self._term and peer.fresh(now, self._settings.lease)
+            if reports and not beat.left and holds_nothing(beat.reports):
+                # It lives in this session: it was fenced before it ever had a lease to lose.
+                self._fences.lift(peer.name)
+        for ask in self.asks(now):
+            peer = self._peers[ask.node]
+            if self._settings.quorum is Quorum.NONE:
+                if now >= peer.received + self._settings.lease_plus:
+                    self._fences.find(ask.node, ask.session)
+                    yield Note(Change.FENCED, ask.node, "counts as fenced", "silent, no quorum")
+                continue
+            own = now >= self._promises.silent_at(peer)
+            if own:
+                self._promises.make(ask.node, ask.session, now)
+            if self._fences.count(ask, own, self._peers.values(), self._sent, now):
+                what = f"fenced in session {ask.session}"
+                yield Note(Change.FENCED, ask.node, what, "enough voters promised")
+
+    def director(self, peer: Peer, now: int) -> Director:
+        """What the master can say of another director now."""
+        beat, length = peer.beat, self._settings.lease
+        session = beat.session if beat else Session(0, 0)
+        # A node in no term takes nothing (R5), and this one says that it holds nothing.
+        newcomer = beat is not None and beat.term is None and holds_nothing(beat.reports)
+        if newcomer or self._fences.holds(peer.name, session):
+            return Director(peer.name, session, Standing.FENCED, (), 0, False, False)
+        if beat is None or beat.term != self._term or not peer.fresh(now, length):
+            weight = beat.weight if beat else 0
+            return Director(peer.name, session, Standing.UNKNOWN, (), weight, False, False)
+        leased = beat.lease_left > 0
+        # One that has just come will have a lease in a moment: plan for it already.
+        hopeful = leased or now < (peer.in_term_since or 0) + length
+        weight = beat.weight if beat.able and hopeful else 0
+        grantable = leased and beat.able and peer.contact(now, length)
+        return Director(
+            peer.name, session, Standing.REPORTED, beat.reports, weight, beat.joined, grantable
+        )
+
+    def allocate(self, own: Director | None, library: Library, now: int) -> Iterator[Action]:
+        """Issue the versions that are due; `own` is the master itself, if it can hold blocks."""
+        directors = [self.director(peer, now) for peer in self._others()]
+        if own is not None:
+            directors.append(own)
+        directors.sort(key=lambda d: d.node)
+        for allocation in self._granting.step(tuple(directors), library.get, library.known):
+            well_formed(allocation, self._blocks[allocation.id])
+            library.add(allocation)
+            yield SendAllocation(allocation)
+            held = ", ".join(f"{g.node} {g.bitmap().bit_count()}" for g in allocation.grants)
+            yield Note(
+                Change.VERSION,
+                "allocation",
+                f"version {allocation.version} of id {allocation.id}",
+                held or "nobody holds blocks",
+            )
+
+    def lacking(self) -> Iterator[SendAllocation]:
+        """The newest allocations, once more, where somebody with a lease reports an older one."""
+        for allocation in self._granting.made():
+            if any(self._lacks(peer, allocation) for peer in self._others()):
+                yield SendAllocation(allocation)
+
+    def _lacks(self, peer: Peer, allocation: Allocation) -> bool:
+        beat = peer.beat
+        if beat is None or beat.term != self._term or beat.lease_left <= 0:
+            return False
+        reports = [r for r in beat.reports if r.id == allocation.id]
+        return any(allocation.version not in (r.taken, r.taking) for r in reports)
+
+    def wants(self) -> tuple[Want, ...]:
+        """The reported allocations that the master lacks."""
+        return self._granting.wants()
