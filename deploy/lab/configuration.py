@@ -77,10 +77,11 @@ def own_addresses(name: str) -> list[str]:
         "sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
         "modprobe -a ip_vs ip_vs_rr",
     ]
+    batch = []
     for leg in topology.director(name).legs():
         for address in leg.addresses:
             nodad = " nodad" if ":" in address else ""
-            lines.append(f"ip addr add {address} dev {leg.interface}{nodad}")
+            batch.append(f"addr add {address} dev {leg.interface}{nodad}")
         if leg.addresses:
-            lines.append(f"ip link set {leg.interface} up")
-    return lines
+            batch.append(f"link set {leg.interface} up")
+    return [*lines, "ip -batch - <<'END'", *batch, "END"]

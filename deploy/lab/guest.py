@@ -228,6 +228,12 @@ class Guest:
         if input:
             process.write(input)
         process.close_input()
+        return self.finish(process, f"`{' '.join(argv)}`", check=check, timeout=timeout)
+
+    def finish(
+        self, process: Process, what: str, *, check: bool = True, timeout: float = 60.0
+    ) -> Done:
+        """Wait for the end of a command that errors call `what`; otherwise as `run`."""
         try:
             done = process.wait(timeout)
         except CommandTimeoutError:
@@ -235,13 +241,12 @@ class Guest:
             with contextlib.suppress(CommandTimeoutError):
                 process.wait(GRACE)
             said = (process.stdout + process.stderr)[-2000:]
-            words = " ".join(argv)
             raise CommandTimeoutError(
-                f"{self.name}: `{words}` was not done after {timeout:.0f} s; it said: {said}"
+                f"{self.name}: {what} was not done after {timeout:.0f} s; it said: {said}"
             ) from None
         if check and done.returncode:
             raise CommandFailedError(
-                f"{self.name}: `{' '.join(argv)}` ended with {done.returncode}: "
+                f"{self.name}: {what} ended with {done.returncode}: "
                 f"{(done.stdout + done.stderr).strip()[-4000:]}"
             )
         return done

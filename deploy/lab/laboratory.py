@@ -25,6 +25,8 @@ from deploy.lab.network import Network
 DEFAULT = "saru-lab"
 AT_ONCE = 3
 """Guests that boot at a time: more of them on few cores make each other's timers late."""
+START_SECONDS = 120.0
+"""What a director may take from the first command to its daemon; some 10 s is usual."""
 LOG = "/var/log/saru.log"
 
 Say = Callable[[str], None]
@@ -93,10 +95,13 @@ class Laboratory:
             say(f"{guest.name}: boots kernel {guest.kernel.release}")
         for guest in guests:
             guest.wait_ready()
-        for guest in guests:
-            self._make_director(setup, guest)
+        scripts = [
+            guest.start_command(["sh", "-c", self._director_script(setup, guest)])
+            for guest in guests
+        ]
+        for guest, script in zip(guests, scripts, strict=True):
+            guest.finish(script, "its start as a director", timeout=START_SECONDS)
             say(f"{guest.name}: runs the daemon")
-        for guest in guests:
             guest.close()
 
     def _start(self, setup: Setup, name: str) -> Guest:
@@ -111,20 +116,23 @@ class Laboratory:
             directory=self.directory / name,
         )
 
-    def _make_director(self, setup: Setup, guest: Guest) -> None:
+    def _director_script(self, setup: Setup, guest: Guest) -> str:
         """Everything a director is, in the order that lets no packet through unjudged."""
-        director.prepare(guest)
         config = configuration.config(setup.directors, guest.name, setup.link_mode)
-        guest.write_file("/etc/saru/saru.conf", config)
         authkeys = (self.directory / "authkeys").read_text()
-        guest.write_file("/etc/saru/authkeys", authkeys, mode=0o600)
-        for line in configuration.own_addresses(guest.name):
-            guest.run(["sh", "-c", line])
-        guest.run(["ipvsadm", "--restore"], input=configuration.services().encode())
-        guest.run(["saru", "rules", "apply"])
-        guest.run(["saru", "link", "up"])
-        daemon = f"setsid saru --debug --log_facility {LOG} </dev/null >/var/log/saru.out 2>&1 &"
-        guest.run(["sh", "-c", daemon])
+        return "\n".join(
+            [
+                director.BEGIN,
+                director.script(guest.kernel),
+                director.file("/etc/saru/saru.conf", config),
+                director.file("/etc/saru/authkeys", authkeys, 0o600),
+                *configuration.own_addresses(guest.name),
+                f"ipvsadm --restore <<'END'\n{configuration.services()}END",
+                "saru rules apply",
+                "saru link up",
+                f"setsid saru --debug --log_facility {LOG} </dev/null >/var/log/saru.out 2>&1 &",
+            ]
+        )
 
     def setup(self) -> Setup:
         """What the lab is up as; LabError if it is not up."""
