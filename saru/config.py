@@ -70,6 +70,7 @@ NO_NAMES: tuple[str, ...] = ()
 NO_PORTS: tuple[int, ...] = ()
 NODES_MAX = PLACE_MAX  # a term has 8 bits for the candidate's place
 ID_MAX = 65535
+IDS_MAX = 255
 BLOCKS_MAX = 65536
 WEIGHT_MAX = 65535
 
@@ -268,6 +269,8 @@ def _ids(sections: list[Section]) -> tuple[Division, ...]:
         if number in ids and section.fine("id"):
             section.fault("id", f"{number} comes twice; give each [[id]] a number of its own")
         ids.setdefault(number, division)
+    if len(sections) > IDS_MAX:
+        section.fault("id", f"{len(sections)} ids are too many for a beat; keep {IDS_MAX}")
     return tuple(ids.values()) or (Division(1, 1024, 0),)
 
 

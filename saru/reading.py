@@ -39,7 +39,8 @@ class Section:
         if isinstance(raw, dict):
             self.given = raw
         else:
-            errors.append(f"{path}: {raw!r} is no table; write a line [{path}] above its keys")
+            line = f"[[{path.partition('[')[0]}]]" if "[" in path else f"[{path}]"
+            errors.append(f"{path}: {raw!r} is no table; write a line {line} above its keys")
 
     def key(self, key: str) -> str:
         """The full path of a key of this section."""
