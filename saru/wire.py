@@ -79,6 +79,7 @@ COUNTERS = {
     "namesake": "of another director with this one's name",
     "crowded": "of one sender more than are kept",
     "duplicate": "came before, by another road or replayed",
+    "earlier_life": "of an earlier life of its sender",
     "late": "older than what came before",
     "accepted": "datagrams accepted",
 }
@@ -241,14 +242,14 @@ class Codec:
             raise _DropError("malformed")
         if name == self.node:
             if incarnation < self.incarnation:
-                raise _DropError("late")
+                raise _DropError("earlier_life")
             ours = incarnation == self.incarnation and sequence <= self._sequence
             raise _DropError("own" if ours else "namesake")
         sender = self._senders.get(name)
         if sender is None and len(self._senders) >= SENDERS_MAX:
             raise _DropError("crowded")
         if sender is not None and incarnation < sender.incarnation:
-            raise _DropError("late")
+            raise _DropError("earlier_life")
         if sender is None or incarnation > sender.incarnation:
             sender = self._senders[name] = _Sender(name, incarnation)
         return sender

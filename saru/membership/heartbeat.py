@@ -30,6 +30,7 @@ _MENDS = {
     "unknown_key": "do the authkeys files agree?",
     "forged": "do the authkeys files agree?",
     "namesake": "is director.name the same on two hosts?",
+    "earlier_life": "was its incarnation under /var/lib/saru lost?",
     "crowded": "who sends all this?",
 }
 

@@ -343,13 +343,13 @@ def test_no_beat_passes_twice_however_old() -> None:
     assert len(passed) >= 3
 
 
-def test_the_datagrams_of_an_earlier_life_are_late() -> None:
+def test_the_datagrams_of_an_earlier_life_are_dropped() -> None:
     receiver = codec("wendy")
     old = codec(incarnation=4).encode(beat(incarnation=4))[0]
     new = codec(incarnation=5).encode(beat(incarnation=5))[0]
     assert receiver.decode(old) is not None
     assert receiver.decode(new) is not None
-    assert counted(receiver, old) == {"late": 1}
+    assert counted(receiver, old) == {"earlier_life": 1}
 
 
 def test_a_part_lost_on_one_road_comes_by_the_other() -> None:
@@ -431,6 +431,7 @@ def test_own_datagrams_and_those_of_a_namesake_are_told_apart() -> None:
     assert counted(walter, mine) == {"own": 1}
     namesake = codec(incarnation=9)
     assert counted(walter, namesake.encode(beat(incarnation=9))[0]) == {"namesake": 1}
+    assert counted(namesake, mine) == {"earlier_life": 1}
 
 
 def test_keys_change_without_a_break() -> None:
