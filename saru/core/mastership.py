@@ -78,7 +78,7 @@ class Mastership:
                 continue
             if beat.left:
                 self._fences.find(peer.name, beat.session)
-            reports = beat.term == self._term and peer.fresh(now, self._settings.lease)
+            reports = beat.term == self._term and peer.contact(now, self._settings.lease)
             if reports and not beat.left and holds_nothing(beat.reports):
                 # It lives in this session: it was fenced before it ever had a lease to lose.
                 self._fences.lift(peer.name)

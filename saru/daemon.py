@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The daemon: carries out the core's actions, feeds events back, and decides nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import sdnotify
+
+from saru import authkeys, control, log, snapshot, status
+from saru.config import Config
+from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
+from saru.core.beat import Beat, Message
+from saru.core.coordinator import Coordinator
+from saru.core.term import Version
+from saru.dataplane import Dataplane, TableState
+from saru.dataplane.module import Module
+from saru.holders import Holders
+from saru.incarnation import next_incarnation
+from saru.lock import Lock
+from saru.membership import boottime
+from saru.membership.heartbeat import HeartbeatMembership
+from saru.pusher import Pusher
+from saru.rules.guard import Guard
+from saru.wire import Codec
+
+SECOND = 1_000_000_000
+ALARMING = {Change.LATE, Change.SILENT, Change.REFUSED, Change.LAPSED, Change.RESIGNED}
+
+logger = logging.getLogger("saru")
+
+
+def run(config: Config, debug: bool, log_facility: str | None) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises SaruError for what it cannot run without."""
+    debug = debug or config.log.debug
+    where = log.destination(
+        log_facility, debug=debug, configured=config.log.facility, environment=os.environ
+    )
+    log.set_up(where, debug=debug)
+    with Lock.acquire(config.daemon.run, config.cluster.name):
+        keys = authkeys.load(config.heartbeat.authkeys)
+        incarnation = next_incarnation(config.daemon.state, config.cluster.name)
+        for text in (*config.warnings, *config.caveats()):
+            logger.warning("%s", text)
+        asyncio.run(Daemon(config, keys, incarnation).main())
+
+
+class Daemon:
+    """The shell around one Coordinator: its clock, its roads, its hand in the kernel."""
+
+    def __init__(self, config: Config, keys: authkeys.Keys, incarnation: int) -> None:
+        self._config = config
+        settings = config.settings()
+        self._settings = settings
+        self._incarnation = incarnation
+        self._counts = {"lapses": 0, "terms": 0, "fences": 0, "moves": 0}
+        self._codec = Codec(
+            config.director.name, incarnation, keys, settings.divisions, config.cluster.name
+        )
+        self._membership = HeartbeatMembership(config, self._codec, self._received, self._told)
+        self._dataplane: Dataplane | None = None if config.witness else Module()
+        self._pusher: Pusher | None = None
+        self._guard: Guard | None = None
+        if self._dataplane is not None:
+            self._pusher = Pusher(
+                self._dataplane, settings.divisions, settings.lease, self._pushed, self._dropped
+            )
+            self._guard = Guard(config, self._dataplane)
+        self._core: Coordinator | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._holders: dict[int, Holders] = {}
+        self._reported: object = None
+        self._stopping = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._systemd = sdnotify.SystemdNotifier()
+        self._control = control.Control(
+            control.socket_path(config.daemon.run, config.cluster.name),
+            {"status": self._status},
+        )
+
+    @property
+    def core(self) -> Coordinator:
+        """The coordinator, once it has begun."""
+        assert self._core is not None
+        return self._core
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        """Run until told to stop; the tables are empty before the first beat (R8) and after."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        tasks = []
+        async with contextlib.AsyncExitStack() as stack:
+            if self._dataplane is not None and self._pusher is not None:
+                await self._dataplane.open()
+                stack.push_async_callback(self._dataplane.close)
+                await self._pusher.empty()
+                stack.push_async_callback(self._pusher.empty)
+            self._begin()
+            await self._membership.start()
+            stack.push_async_callback(self._membership.stop)
+            await self._control.start()
+            stack.push_async_callback(self._control.stop)
+            if self._pusher is not None and self._guard is not None:
+                tasks += [self._pusher.run(), self._guard.run(self._guarded)]
+            await self._live(tasks)
+
+    def _begin(self) -> None:
+        now = boottime()
+        self._core = Coordinator(
+            self._settings,
+            self._config.director.name,
+            self._incarnation,
+            now,
+            self._config.director.weight,
+        )
+        self._holders = {d.id: Holders(d.blocks, now) for d in self._settings.divisions}
+        logger.info(
+            "%s: starts (incarnation %d, takes part in %.3g s)",
+            self._config.director.name,
+            self._incarnation,
+            self._settings.initdead / SECOND,
+        )
+        self._tick()
+
+    async def _live(self, work: Iterable[Awaitable[None]]) -> None:
+        """Wait for the end: a signal, or a task that fails."""
+        tasks = [asyncio.ensure_future(each) for each in work]
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+            if stop in done:
+                await self._leave()
+            for task in done - {stop}:
+                task.result()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            for task in (*tasks, stop):
+                task.cancel()
+            await asyncio.gather(*tasks, stop, return_exceptions=True)
+
+    async def _leave(self) -> None:
+        """Hand the blocks over, as far as anybody takes them within a lease, and say goodbye."""
+        self._systemd.notify("STOPPING=1")
+        logger.info("%s: stops", self._config.director.name)
+        self._do(self.core.weigh(0, boottime()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._until(self._idle), self._settings.lease / SECOND)
+        self._do(self.core.leave(boottime()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(
+                self._until(lambda: not self.core.dropping), self._settings.lease / SECOND
+            )
+
+    def _idle(self) -> bool:
+        held = any(holding.held for holding in self.core.holdings.values())
+        return not held or not self.core.leased(boottime())
+
+    async def _until(self, so: Callable[[], bool]) -> None:
+        """Wait until something is so; it can become so with any event."""
+        while not so():
+            self._moved.clear()
+            await self._moved.wait()
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def _received(self, message: Message, received: int) -> None:
+        if isinstance(message, Beat):
+            self._do(self.core.receive(message, received))
+        else:
+            self._do(self.core.receive_allocation(message, received))
+
+    def _pushed(self, number: int, version: Version, ok: bool) -> None:
+        self._do(self.core.pushed(number, version, ok, boottime()))
+
+    def _dropped(self) -> None:
+        self._do(self.core.dropped(boottime()))
+
+    def _guarded(self, ok: bool, why: str) -> None:
+        self._do(self.core.guard(ok, why, boottime()))
+
+    def _tick(self) -> None:
+        self._do(self.core.tick(boottime()))
+
+    def _told(self, line: str) -> None:
+        logger.warning("%s", line)
+
+    # --- actions --------------------------------------------------------------------------------
+
+    def _do(self, actions: list[Action]) -> None:
+        """Carry out what an event brought about, and arrange the next wake-up."""
+        for action in actions:
+            self._carry_out(action)
+        self._moved.set()
+        now = boottime()
+        self._follow(now)
+        # asyncio's clock stops in a suspend and CLOCK_BOOTTIME does not: look again each second.
+        delay = min((self.core.wake(now) - now) / SECOND, 1.0)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _carry_out(self, action: Action) -> None:
+        if isinstance(action, SendBeat):
+            self._membership.send(action.beat)
+        elif isinstance(action, SendAllocation):
+            self._membership.send(action.allocation)
+        elif isinstance(action, Note):
+            self._tell(action)
+        elif self._pusher is None:
+            if isinstance(action, Drop):  # a witness has no tables
+                asyncio.get_running_loop().call_soon(self._dropped)
+        elif isinstance(action, Push):
+            self._pusher.push(action)
+        elif isinstance(action, Renew):
+            self._pusher.renew(action)
+        else:
+            self._pusher.drop()
+
+    def _tell(self, note: Note) -> None:
+        level = logging.WARNING if note.change in ALARMING else logging.INFO
+        logger.log(level, "%s", note)
+        counted = {
+            Change.LAPSED: "lapses",
+            Change.TERM: "terms",
+            Change.FENCED: "fences",
+            Change.BLOCKS: "moves",
+        }.get(note.change)
+        if counted:
+            self._counts[counted] += 1
+        if note.change is Change.READY:
+            self._systemd.notify("READY=1")
+
+    def _follow(self, now: int) -> None:
+        """Keep book of who has held which block since when."""
+        peers = self.core.peers.values()
+        reported = (
+            self.core.library.known,
+            [(p.beat.session, p.beat.reports) for p in peers if p.beat],
+            [p.told for p in peers],
+            [h.held for h in self.core.holdings.values()],
+        )
+        if reported != self._reported:
+            self._reported = reported
+            for number, holders in self._holders.items():
+                holders.update(snapshot.held_by(self.core, number, now), now)
+
+    # --- status ---------------------------------------------------------------------------------
+
+    async def _status(self, _arguments: Mapping[str, object]) -> status.Status:
+        tables: list[TableState] = []
+        if self._dataplane is not None:
+            tables = [await self._dataplane.get(number) for number in self._holders]
+        now = boottime()
+        counted = self._membership.counters()
+        return snapshot.take(
+            self.core,
+            self._config,
+            now,
+            holders=self._holders,
+            tables=tables,
+            guard=self._guard.status() if self._guard else _WITNESS,
+            counters=status.Counters(
+                beats_sent=counted.get("sent", 0),
+                beats_received=counted.get("accepted", 0),
+                forged=counted.get("forged", 0) + counted.get("unknown_key", 0),
+                replayed=counted.get("late", 0),
+                malformed=counted.get("malformed", 0),
+                send_failures=sum(n for name, n in counted.items() if name.endswith(".unsent")),
+                late_pushes=self._pusher.stale if self._pusher else 0,
+                **self._counts,
+            ),
+            dataplane=self._dataplane.name if self._dataplane else "none",
+        )
+
+
+_WITNESS = status.Guard(ok=True, state="not configured", vip="not ours to set")

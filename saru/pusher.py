@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""R7: one hand that carries the core's orders to the kernel, in their order.
+
+Kernel calls take time and the core does not wait for them, so orders meet here: a newer renewal
+replaces one that has not been carried out, and a drop voids every push and renewal not yet begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from saru.core.action import Push, Renew
+from saru.core.settings import Division
+from saru.core.term import Version
+from saru.dataplane import Dataplane, Table
+from saru.errors import SaruError, StaleError
+
+log = logging.getLogger("saru.pusher")
+
+
+class Pusher:
+    """Carries out Push, Renew and Drop.
+
+    `pushed` is called with the id, the version and whether the kernel took it, `dropped` when all
+    tables have been deleted. An outage of the kernel's side ends `run` with OutageError.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        divisions: tuple[Division, ...],
+        lease_max: int,
+        pushed: Callable[[int, Version, bool], None],
+        dropped: Callable[[], None],
+    ) -> None:
+        self.stale = 0  # tables and renewals that the kernel refused as older than what it has
+        self._dataplane = dataplane
+        self._divisions = {division.id: division for division in divisions}
+        self._lease_max = lease_max
+        self._pushed = pushed
+        self._dropped = dropped
+        self._pushes: dict[int, Push] = {}
+        self._renews: dict[int, Renew] = {}
+        self._drop = False
+        self._news = asyncio.Event()
+
+    def push(self, push: Push) -> None:
+        """Order a table to be replaced."""
+        self._pushes[push.id] = push
+        self._news.set()
+
+    def renew(self, renew: Renew) -> None:
+        """Order a deadline to be moved."""
+        self._renews[renew.id] = renew
+        self._news.set()
+
+    def drop(self) -> None:
+        """Order all tables to be deleted, before anything else."""
+        self._pushes.clear()
+        self._renews.clear()
+        self._drop = True
+        self._news.set()
+
+    async def run(self) -> None:
+        """Carry out orders for ever."""
+        while True:
+            await self._news.wait()
+            if self._drop:
+                self._drop = False
+                await self.empty()
+                self._dropped()
+            elif self._pushes:
+                await self._set(self._pushes.pop(next(iter(self._pushes))))
+            elif self._renews:
+                await self._move(self._renews.pop(next(iter(self._renews))))
+            else:
+                self._news.clear()
+
+    async def empty(self) -> None:
+        """Delete the tables of all of this cluster's ids."""
+        for number in self._divisions:
+            await self._dataplane.delete(number)
+
+    async def _set(self, push: Push) -> None:
+        division = self._divisions[push.id]
+        table = Table(
+            id=push.id,
+            blocks=division.blocks,
+            seed=division.seed,
+            version=push.version,
+            deadline=push.deadline,
+            lease_max=self._lease_max,
+            held=push.held,
+        )
+        try:
+            await self._dataplane.set(table)
+        except StaleError as error:
+            self.stale += 1
+            log.warning("version %s of id %d: %s", push.version, push.id, error)
+        except SaruError as error:
+            log.error("version %s of id %d: %s", push.version, push.id, error)
+        else:
+            self._pushed(push.id, push.version, True)
+            return
+        self._pushed(push.id, push.version, False)
+
+    async def _move(self, renew: Renew) -> None:
+        try:
+            await self._dataplane.renew(renew.id, renew.version, renew.deadline)
+        except StaleError:
+            # The deadline has passed, or the table was let go meanwhile. The core finds out.
+            self.stale += 1
+        except SaruError as error:
+            log.error("renewal of id %d: %s", renew.id, error)
