@@ -17,13 +17,15 @@ ROOT = Path("/proc/sys")
 class Setting:
     """`path` below /proc/sys must read `value`; `why`: "or …", what happens otherwise.
 
-    `module` is what must be loaded for the setting to exist, if it is not always there.
+    `module` is what must be loaded for the setting to exist, if it is not always there; `also` are
+    other values that will do.
     """
 
     path: str
     value: str
     why: str
     module: str = ""
+    also: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -40,7 +42,7 @@ class Setting:
     def difference(self) -> str | None:
         """What is wrong with it, in words, and the mend; None if nothing is."""
         now = self.read()
-        if now == self.value:
+        if now in (self.value, *self.also):
             return None
         if now is None:
             mend = f"`modprobe {self.module}`" if self.module else "a kernel that has it"
@@ -73,7 +75,7 @@ class Kept:
         done = []
         for setting in settings:
             now = setting.read()
-            if now is None or now == setting.value:
+            if now is None or now in (setting.value, *setting.also):
                 continue
             found.setdefault(setting.path, now)
             self._store(found)
