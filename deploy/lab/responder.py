@@ -9,6 +9,7 @@ HTTP request is answered with the name as the page.
 
 import asyncio
 import sys
+from typing import cast
 
 
 class Datagrams(asyncio.DatagramProtocol):
@@ -19,8 +20,8 @@ class Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Not isinstance: asyncio's own transport does not derive from the class it stands for.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._transport is not None:
