@@ -41,8 +41,8 @@ def show(division: Division, console: Console) -> None:
         console.print(line)
     if size > 1:
         console.print(
-            f"A letter is {size} blocks: who holds most of them, in lower case if others hold some;\n"
-            f"{SOME_UNHELD} if nobody holds some.",
+            f"A letter is {size} blocks: who holds most of them, in lower case if others hold\n"
+            f"some; {SOME_UNHELD} if nobody holds some.",
             style="dim",
         )
     console.print(_legend(division, letters, styles))

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -46,10 +46,18 @@ def _time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> in
     return ns
 
 
-def _deadline(ctx: click.Context, param: click.Parameter, value: str) -> int:
-    """A lease, made an absolute deadline the moment it is read: ns of CLOCK_BOOTTIME."""
+class Lease(NamedTuple):
+    """How long to accept, in ns, and what that came to the moment it was read."""
+
+    length: int
+    deadline: int
+    """Absolute, on CLOCK_BOOTTIME."""
+
+
+def _lease_of(ctx: click.Context, param: click.Parameter, value: str) -> Lease:
     now = _now()
-    return now + (_time(ctx, param, value) or 0)
+    length = _time(ctx, param, value) or 0
+    return Lease(length, now + length)
 
 
 def _term(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Term | None:
@@ -83,8 +91,7 @@ _version = _options(
 )
 _lease = click.option(
     "--lease",
-    "deadline",
-    callback=_deadline,
+    callback=_lease_of,
     required=True,
     metavar="TIME",
     help="Accept for this long from now on, such as 5s or 400ms.",
@@ -122,7 +129,7 @@ def set_(
     id_: int,
     blocks: int,
     held: str,
-    deadline: int,
+    lease: Lease,
     seed: int,
     term: Term | None,
     serial: int | None,
@@ -142,7 +149,6 @@ def set_(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--held'") from None
     _refuse_beside_daemon(ctx, force)
-    longest = lease_max or max(LEASE_MAX, deadline - _now() + 10**9)
 
     async def work(plane: Dataplane) -> None:
         version = await _version_after(plane, id_, term, serial)
@@ -152,8 +158,8 @@ def set_(
                 blocks=blocks,
                 seed=seed,
                 version=version,
-                deadline=deadline,
-                lease_max=longest,
+                deadline=lease.deadline,
+                lease_max=lease_max or max(LEASE_MAX, lease.length),
                 held=bitmap,
             )
         )
@@ -183,7 +189,7 @@ async def _version_after(
 def renew(
     ctx: click.Context,
     id_: int,
-    deadline: int,
+    lease: Lease,
     term: Term | None,
     serial: int | None,
     force: bool,
@@ -197,7 +203,7 @@ def renew(
             raise SaruError(f"there is no table of id {id_}")
         own = there.version
         version = Version(term or own.term, own.serial if serial is None else serial)
-        await plane.renew(id_, version, deadline)
+        await plane.renew(id_, version, lease.deadline)
 
     _with_dataplane(work)
 

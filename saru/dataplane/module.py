@@ -184,6 +184,7 @@ class Module:
                 except OSError as error:
                     if error.errno != errno.ENOBUFS:
                         raise
+                    _drain(events)
                     yield Event(EventKind.LOST, 0)
                     continue
                 for notification in self._marshal.parse(received):
@@ -247,6 +248,22 @@ def _netlink_socket() -> socket.socket:
     made.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
     made.bind((0, 0))
     return made
+
+
+def _drain(events: socket.socket) -> None:
+    """Throw away what is queued.
+
+    A netlink socket that has overflowed goes on dropping, without another word, until its queue
+    has been read empty. Who looks at the tables after that misses nothing.
+    """
+    while True:
+        try:
+            events.recv(RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
 
 
 def _translated(code: int, text: str) -> SaruError:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The data plane and `saru table` on real kernels."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.lab import director
+from deploy.lab.guest import Done, Guest
+from tests.vm import dataplane_checks
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", params=["6.1", "6.12"])
+def guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
+    with Guest.boot("tables", kernel=request.param) as guest:
+        director.prepare(guest)
+        yield guest
+
+
+def saru(guest: Guest, words: str, prefix: str = "") -> Done:
+    """Run `saru` with these words, and before it what `prefix` says."""
+    return guest.run([*prefix.split(), "saru", *words.split()], check=False, timeout=300)
+
+
+def test_table_commands(guest: Guest) -> None:
+    assert saru(guest, "table get 7").stderr == "saru: there is no table of id 7\n"
+    words = "table set 7 --blocks 16 --held 0-3,8 --lease 500s --seed 3 --term 4.1.2 --serial 9"
+    done = saru(guest, words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    got = json.loads(saru(guest, "table get 7 --json").stdout)
+    left, deadline = got["table"].pop("left_ms"), got["table"].pop("deadline_ns")
+    assert 0 < left <= 500_000
+    assert got == {
+        "id": 7,
+        "table": {
+            "blocks": 16,
+            "seed": 3,
+            "term": "4.1.2",
+            "serial": 9,
+            "held": [[0, 3], [8, 8]],
+            "held_count": 5,
+            "lease_max_ms": 500_000,
+        },
+        "users": 0,
+        "accepted": 0,
+        "rejected": 0,
+        "expired": 0,
+        "no_key": 0,
+        "packets": [0] * 16,
+    }
+    assert saru(guest, "table renew 7 --lease 500s").returncode == 0
+    (listed,) = json.loads(saru(guest, "table list --json").stdout)
+    assert listed["table"]["deadline_ns"] > deadline
+    stale = saru(guest, words.replace("--serial 9", "--serial 8"))
+    assert (stale.returncode, stale.stderr) == (1, "saru: the version is older than the table's\n")
+    # What is left open follows on the table there is.
+    assert saru(guest, "table set 7 --blocks 16 --held none --lease 9s").returncode == 0
+    text = saru(guest, "table get 7 --packets").stdout
+    assert "  version: 4.1.2/10\n  blocks: 16, seed 0\n  held: 0 (none)\n" in text
+    assert text.endswith("  no block has seen a packet\n")
+    assert saru(guest, "table delete 7").returncode == 0
+    again = saru(guest, "table delete 7")
+    assert (again.returncode, again.stderr) == (1, "saru: there is no table of id 7\n")
+    assert saru(guest, "table list").stdout.split()[0] == "ID"
+
+
+def test_without_the_right_to_it(guest: Guest) -> None:
+    drop = "setpriv --bounding-set -net_admin"
+    for words in ("list", "get 1", "watch", "set 1 --held all --lease 5s", "delete 1"):
+        done = saru(guest, f"table {words}", drop)
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            "",
+            "saru: the kernel refuses: this needs CAP_NET_ADMIN (run it as root)\n",
+        ), words
+
+
+def test_another_network_namespace_has_tables_of_its_own(guest: Guest) -> None:
+    here = "saru table set 8 --held all --lease 500s && saru table get 8 > /dev/null"
+    there = "unshare -n saru table get 8"
+    done = guest.run(["sh", "-c", f"{here} && {there}"], check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (1, "saru: there is no table of id 8\n")
+
+
+def test_watch_prints_events_until_interrupted(guest: Guest) -> None:
+    watch = guest.start_command(["saru", "table", "watch", "--json"])
+    while not watch.stdout:  # it takes a while until it listens
+        assert watch.poll() is None, watch.stderr
+        assert saru(guest, "table set 9 --held all --lease 500s").returncode == 0
+    watch.kill(signal.SIGINT)
+    done = watch.wait(60)
+    assert (done.returncode, done.stderr) == (0, "")
+    event = json.loads(done.stdout.splitlines()[0])
+    assert (event["event"], event["id"], event["users"], event["term"]) == ("set", 9, 0, "1.0.0")
+
+
+def test_hand_and_daemon_do_not_push_together(guest: Guest) -> None:
+    hold = (
+        "import sys; from pathlib import Path; from saru.lock import Lock; "
+        "Lock.acquire(Path('/run/saru'), 'saru'); print('held', flush=True); sys.stdin.read()"
+    )
+    daemon = guest.start_command([sys.executable, "-c", hold], cwd=str(PROJECT))
+    while "held" not in daemon.stdout:
+        assert daemon.poll() is None, daemon.stderr
+        time.sleep(0.1)
+    for words in ("set 1 --held all --lease 5s", "renew 1 --lease 5s"):
+        done = saru(guest, f"table {words}")
+        assert done.returncode == 1
+        assert done.stderr.startswith("saru: a daemon keeps the tables of this host (cluster saru")
+        assert done.stderr.endswith("stop it first, or write --force\n")
+    assert saru(guest, "table set 1 --held all --lease 9s --force").returncode == 0
+    daemon.kill()
+
+
+@pytest.fixture(scope="module")
+def results(guest: Guest) -> dict[str, Any]:
+    """What the checks inside the guest found."""
+    program = [sys.executable, "-m", "tests.vm.dataplane_checks"]
+    done = guest.run(program, cwd=str(PROJECT), timeout=600)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(guest.kernel.version, found["figures"])
+    return found["checks"]
+
+
+@pytest.mark.parametrize("check", dataplane_checks.CHECKS)
+def test_the_data_plane_inside(results: dict[str, str | None], check: str) -> None:
+    assert results[check] is None, results[check]
+
+
+def test_the_kernel_has_nothing_to_complain_of(guest: Guest, results: dict[str, Any]) -> None:
+    assert results
+    log = guest.kernel_log()
+    for sign in ("BUG:", "WARNING:", "Oops", "Call Trace"):
+        assert sign not in log
