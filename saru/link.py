@@ -87,6 +87,29 @@ def check_mask(config: Config) -> list[str]:
     return mask.check() if mask else []
 
 
+def put_mask(config: Config) -> list[str]:
+    """Put the mask back if it is not as it should be. Returns what was done, a line each."""
+    mask = mask_of(config)
+    if mask is None or not mask.check():
+        return []
+    mask.install()
+    return [f"{mask.interface}: the mask put in"]
+
+
+def is_up(config: Config) -> bool:
+    """Whether `up` has been done: the interface takes in what is sent to the shared MAC."""
+    link = _link(config)
+    try:
+        with Interface(link.interface) as interface:
+            return interface.is_up and (
+                interface.listens_to(link.mac)
+                if link.mode is LinkMode.MULTICAST
+                else interface.mac == link.mac
+            )
+    except OutageError:
+        return False
+
+
 def mask_of(config: Config) -> Mask | None:
     """The mask that the configuration asks for."""
     link = _link(config)

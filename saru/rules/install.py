@@ -184,6 +184,6 @@ def _run(command: Sequence[str], text: str = "") -> str:
     except subprocess.TimeoutExpired:
         raise OutageError(f"{command[0]} did not end within {PATIENCE} s") from None
     if done.returncode != 0:
-        said = "; ".join(done.stderr.split("\n")).strip("; ") or f"status {done.returncode}"
-        raise OutageError(f"{Path(command[0]).name}: {said}")
+        said = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
+        raise OutageError(said[0])
     return done.stdout

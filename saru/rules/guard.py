@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guard: no rules, no blocks, and no VIP.
+
+Without its rules a director accepts everything. The guard learns when they go: at once from
+nftables' notices and when the last rule that names an id goes; and by looking every few seconds
+where neither tells (a rule of legacy tables that went alone). Then it takes the VIPs off the
+interface, puts the rules back, looks again, and puts the VIPs back. The mask it puts back first: a
+frame with the shared MAC as its source ends the switch's flooding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from saru import link, status
+from saru.config import Config
+from saru.dataplane import Dataplane, EventKind
+from saru.errors import SaruError
+from saru.rules import install
+from saru.rules.model import Family
+from saru.rules.notice import GROUP, Notice, Notices
+
+INTERVAL = 60.0  # seconds between looks, where nftables tells of every change
+LEGACY_INTERVAL = 5.0  # where only the going of the last rule is told
+PAUSE = 0.5  # at least this long between looks that others' changes bring about
+RETRY, RETRY_MAX = 1.0, 15.0  # after rules could not be put back; doubles each time
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_RECEIVE = 1 << 18
+
+OnChange = Callable[[bool, str], None]
+logger = logging.getLogger("saru")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a look found wrong, a line each."""
+
+    rules: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+
+    def why(self) -> str:
+        """In one line; empty if nothing is wrong."""
+        found = (*self.rules, *self.mask)
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return f"{found[0]}{more}" if found else ""
+
+
+class Guard:
+    """Watches over one director's rules, mask and VIPs."""
+
+    def __init__(self, config: Config, dataplane: Dataplane) -> None:
+        self._config = config
+        self._dataplane = dataplane
+        self._name = config.director.name
+        services = {service.id for service in config.services}
+        self._ids = sorted(services or {division.id for division in config.ids})
+        self._ok: bool | None = None
+        self._why = "not looked at yet"
+        self._wake = asyncio.Event()
+        self._gone = False
+        self._said: set[str] = set()
+        # Left behind by a guard that could not put the VIPs back before it ended.
+        self._off = config.daemon.run / "guard.vip-off"
+
+    def status(self) -> status.Guard:
+        """For `saru status`."""
+        if self._config.link is None:
+            vip = "not ours to set"
+        else:
+            vip = (
+                f"{'taken off' if self._off.exists() else 'left on'} {self._config.link.interface}"
+            )
+        state = "rules in place" if self._ok else f"rules: {self._why}"
+        return status.Guard(ok=bool(self._ok), state=state, vip=vip)
+
+    async def run(self, on_change: OnChange) -> None:
+        """Watch until cancelled; tells whether the rules stand, first and at every change.
+
+        Raises OutageError if the kernel's notices cannot be had.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_nftables())
+            tasks.create_task(self._follow_tables())
+            tasks.create_task(self._watch(on_change))
+
+    # --- what wakes it --------------------------------------------------------------------------
+
+    async def _follow_nftables(self) -> None:
+        notices = Notices()
+        async for received in _nftables():
+            if not received:  # some were lost
+                self._look_again(gone=False)
+            for notice in notices.feed(received):
+                self._look_again(gone=notice is Notice.GONE)
+
+    async def _follow_tables(self) -> None:
+        async for event in self._dataplane.events():
+            if event.kind is EventKind.LOST:
+                self._look_again(gone=False)
+            elif event.kind is EventKind.UNUSED and event.id in self._ids:
+                self._look_again(gone=True)
+
+    def _look_again(self, *, gone: bool) -> None:
+        self._gone = self._gone or gone
+        self._wake.set()
+
+    # --- the watch ------------------------------------------------------------------------------
+
+    async def _watch(self, on_change: OnChange) -> None:
+        interval = await asyncio.to_thread(_interval)
+        retry = RETRY
+        while True:
+            self._wake.clear()
+            gone, self._gone = self._gone, False
+            fine = await self._round(gone, on_change)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), interval if fine else retry)
+            retry = RETRY if fine else min(2 * retry, RETRY_MAX)
+            if not self._gone:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Let others' changes gather, unless something of ours goes meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PAUSE):
+                while not self._gone:
+                    self._wake.clear()
+                    await self._wake.wait()
+
+    async def _round(self, gone: bool, on_change: OnChange) -> bool:
+        """Look, and mend what is wrong; whether all is well now."""
+        if gone and self._ok:
+            # The VIPs go before the long look: it takes longer than a packet.
+            await self._vips_off("something of the rules or the mask went")
+        findings = await self._look()
+        if findings.mask:
+            findings = await self._mend_mask(findings)
+        if why := findings.why():
+            self._tell(on_change, False, why)
+            await self._vips_off(why)
+            findings = await self._mend(findings)
+        if why := findings.why():
+            return False
+        if await self._vips_on():
+            self._tell(on_change, True, "rules in place")
+            return True
+        return False
+
+    def _tell(self, on_change: OnChange, ok: bool, why: str) -> None:
+        changed = ok is not self._ok
+        self._ok, self._why = ok, why
+        if ok:
+            self._said.clear()
+        else:
+            self._say(f"rules are not in place: {why}")
+        if changed:
+            on_change(ok, why)
+
+    async def _look(self) -> Findings:
+        rules: list[str] = []
+        try:
+            for number in self._ids:
+                if (await self._dataplane.get(number)).users == 0:
+                    rules.append(f"no rule names id {number}")
+            return await asyncio.to_thread(self._compare, rules)
+        except SaruError as fault:
+            return Findings((*rules, str(fault)))
+
+    def _compare(self, rules: list[str]) -> Findings:
+        if self._config.services:
+            rules = [*install.check(self._config), *rules]
+        masked = self._config.link is not None and link.is_up(self._config)
+        return Findings(tuple(rules), tuple(link.check_mask(self._config) if masked else ()))
+
+    async def _mend_mask(self, findings: Findings) -> Findings:
+        why = findings.mask[0]
+        try:
+            for line in await asyncio.to_thread(link.put_mask, self._config):
+                logger.warning(
+                    "%s: %s: %s; the switch may have learned the shared MAC and then sends all to "
+                    "one director until it forgets",
+                    self._name,
+                    why,
+                    line,
+                )
+        except SaruError as fault:
+            return Findings(findings.rules, (str(fault),))
+        return Findings(findings.rules)
+
+    async def _mend(self, findings: Findings) -> Findings:
+        """Put the rules back, if they are ours to put; what is wrong afterwards."""
+        if not self._config.services:
+            return findings
+        try:
+            for line in await asyncio.to_thread(install.apply, self._config):
+                logger.info("%s: rules put back: %s", self._name, line)
+        except SaruError as fault:
+            self._say(f"cannot put the rules back: {fault}")
+            return findings
+        return await self._look()
+
+    async def _vips_off(self, why: str) -> None:
+        if self._config.link is None:
+            return
+        try:
+            lines = await asyncio.to_thread(link.remove_addresses, self._config)
+            if lines:
+                self._off.parent.mkdir(parents=True, exist_ok=True)
+                self._off.touch()
+        except (SaruError, OSError) as fault:
+            self._say(f"cannot take the VIP off: {fault}")
+            return
+        for line in lines:
+            logger.warning("%s: %s: %s", self._name, line, why)
+
+    async def _vips_on(self) -> bool:
+        """Put back what was taken off; whether the VIPs are where they should be."""
+        if self._config.link is None or not self._off.exists():
+            return True
+        try:
+            for line in await asyncio.to_thread(link.add_addresses, self._config):
+                logger.info("%s: %s: rules in place", self._name, line)
+            self._off.unlink(missing_ok=True)
+        except (SaruError, OSError) as fault:
+            self._say(f"cannot put the VIP back: {fault}")
+            return False
+        return True
+
+    def _say(self, what: str) -> None:
+        """Say what is wrong, once until all is well again."""
+        if what not in self._said:
+            self._said.add(what)
+            logger.warning("%s: %s", self._name, what)
+
+
+def _interval() -> float:
+    families = (Family.IPV4, Family.IPV6)
+    with contextlib.suppress(SaruError):
+        if all(install.variant(each) is install.Variant.NFTABLES for each in families):
+            return INTERVAL
+    return LEGACY_INTERVAL
+
+
+async def _nftables() -> AsyncIterator[bytes]:
+    """The datagrams of nftables' notices; an empty one where some were lost."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 12
+    ) as notices:
+        notices.bind((0, 0))
+        notices.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, GROUP)
+        while True:
+            try:
+                yield await loop.sock_recv(notices, _RECEIVE)
+            except OSError as fault:
+                if fault.errno != errno.ENOBUFS:
+                    raise
+                yield b""

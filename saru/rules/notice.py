@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What nftables tells of changes, read as far as Saru's own rules and mask are concerned. Pure.
+
+The kernel sends a message for each table, chain and rule that comes or goes, and one more at the
+end of a transaction. iptables' own changes are among them where it is the nftables one.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import struct
+from collections.abc import Iterator
+
+GROUP = 7  # NFNLGRP_NFTABLES
+_SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_NFGENMSG = 4
+_TABLE_NAME = 1  # the same number in the messages of tables, chains and rules
+_NEW = {0, 3, 6}  # table, chain, rule
+_GONE = {2, 5, 8}
+_GONE_TABLE = 2
+_END = 15  # NFT_MSG_NEWGEN
+_FAMILIES = {2: "ip", 10: "ip6", 5: "netdev"}
+_TABLES = {b"filter", b"mangle", b"nat"}
+_OWN = re.compile(rb"SARU-[A-Z]+|saru-link-[A-Za-z0-9_.-]+")
+
+
+class Notice(enum.IntEnum):
+    """What a transaction means to the guard."""
+
+    NOTHING = 0
+    LOOK = 1  # a table that Saru's rules stand in has changed
+    GONE = 2  # something of Saru's own went and did not come back in the same transaction
+
+
+class Notices:
+    """Joins the messages of a transaction into one notice."""
+
+    def __init__(self) -> None:
+        self._gone: set[bytes] = set()
+        self._come: set[bytes] = set()
+        self._touched = False
+
+    def feed(self, received: bytes) -> Iterator[Notice]:
+        """The notices that a datagram completes; a transaction that means nothing yields none."""
+        for kind, family, payload in _messages(received):
+            if kind == _END:
+                notice = self._close()
+                if notice is not Notice.NOTHING:
+                    yield notice
+            elif family in _FAMILIES and kind in _NEW | _GONE:
+                self._take(kind, family, payload)
+
+    def _take(self, kind: int, family: int, payload: bytes) -> None:
+        table = _first(payload, _TABLE_NAME)
+        own = set(_OWN.findall(payload))
+        if not own and (_FAMILIES[family] == "netdev" or table not in _TABLES):
+            return
+        self._touched = True
+        if kind in _NEW:
+            self._come |= own
+        elif kind == _GONE_TABLE:
+            self._gone |= own | {table}
+        else:
+            self._gone |= own
+
+    def _close(self) -> Notice:
+        gone, touched = self._gone - self._come, self._touched
+        self.__init__()  # type: ignore[misc]
+        if gone:
+            return Notice.GONE
+        return Notice.LOOK if touched else Notice.NOTHING
+
+
+def _messages(received: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Type within nftables, address family, attributes."""
+    at = 0
+    while at + _HEADER.size <= len(received):
+        length, kind, *_ = _HEADER.unpack_from(received, at)
+        if length < _HEADER.size or at + length > len(received):
+            return
+        body = received[at + _HEADER.size : at + length]
+        if kind >> 8 == _SUBSYSTEM and len(body) >= _NFGENMSG:
+            yield kind & 0xFF, body[0], body[_NFGENMSG:]
+        at += (length + 3) & ~3
+
+
+def _first(payload: bytes, wanted: int) -> bytes:
+    """The text in the first attribute of a number; empty if there is none."""
+    at = 0
+    while at + _ATTRIBUTE.size <= len(payload):
+        length, number = _ATTRIBUTE.unpack_from(payload, at)
+        if length < _ATTRIBUTE.size:
+            break
+        if number & 0x3FFF == wanted:
+            return payload[at + _ATTRIBUTE.size : at + length].rstrip(b"\0")
+        at += (length + 3) & ~3
+    return b""
