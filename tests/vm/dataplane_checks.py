@@ -205,17 +205,6 @@ async def check_calls_are_made_in_their_order(plane: Module) -> None:
     assert results[5].table.deadline == second.deadline + 1
 
 
-async def check_a_call_cancelled_before_it_began_is_not_made(plane: Module) -> None:
-    running = [asyncio.create_task(plane.set(table(21, n))) for n in range(1, 20)]
-    void = asyncio.create_task(plane.set(table(21, 99)))
-    await asyncio.sleep(0)
-    void.cancel()
-    await asyncio.gather(*running)
-    state = await plane.get(21)
-    assert state.table is not None
-    assert state.table.version.serial == 19
-
-
 async def check_a_renewal_is_cheap(plane: Module) -> None:
     for name, blocks in (("2", 2), ("65536", 65536)):
         put = table(22, blocks, blocks=blocks)
