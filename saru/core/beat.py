@@ -106,6 +106,18 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     offers: tuple[Offer, ...]
     wants: tuple[Want, ...]
 
+    def gist(self) -> object:
+        """What of a beat somebody may be waiting for: a change in it goes out at once."""
+        return (
+            self.session,
+            (self.term, self.role, self.hears, self.waited, self.joined, self.able, self.left),
+            (self.weight, self.lease_left > 0),
+            tuple((h.node, h.session, h.vouch) for h in self.heard),
+            self.asks,
+            tuple((p.node, p.session) for p in self.promises),
+            (self.reports, self.offers, self.wants),
+        )
+
 
 class Grant(msgspec.Struct, frozen=True, array_like=True):
     """The blocks that an allocation names for one session of one director.

@@ -12,23 +12,15 @@ from __future__ import annotations
 import zlib
 
 from saru.core import election
-from saru.core.action import (
-    Action,
-    Change,
-    Drop,
-    Note,
-    Push,
-    Renew,
-    SendAllocation,
-    SendBeat,
-)
+from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
 from saru.core.beat import Allocation, Ask, Beat, Heard, Promise, Role
-from saru.core.fence import Fences, Promises, holds_nothing
-from saru.core.granting import Director, Granting, Standing
+from saru.core.fence import Promises
+from saru.core.granting import Director, Standing
 from saru.core.holding import Holding
 from saru.core.invariants import InvariantError, well_formed
 from saru.core.lease import lease_until, quorum
 from saru.core.library import Library
+from saru.core.mastership import Mastership
 from saru.core.notes import blocks_note, watch
 from saru.core.peer import Peer, Sent
 from saru.core.settings import Quorum, Settings, differing
@@ -54,8 +46,7 @@ class Coordinator:
         self.dropping = False  # the tables are being deleted; nothing is said before they are
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
         self.holdings = {d.id: Holding(d.id) for d in settings.divisions}
-        self.granting: Granting | None = None
-        self.fences: Fences | None = None
+        self.mastership: Mastership | None = None
         self.library = Library()
         self.refused: dict[str, list[str]] = {}  # by node: the settings in which it differs
         self._blocks = {d.id: d.blocks for d in settings.divisions}
@@ -64,7 +55,6 @@ class Coordinator:
         self._seq = 0
         self._next_beat = now
         self._said: object = None
-        self._mastered = 0  # since when master
         self._counter = 0  # the highest term counter seen
         self._promises = Promises(settings, now)
         self._candidacy = election.Candidacy(settings)
@@ -242,9 +232,9 @@ class Coordinator:
         self._actions += watch(self.peers.values(), now, self.settings)
         if self.waited(now) and not self.left:
             self._elect(now)
-        if self.role is Role.MASTER:
-            self._fence(now)
-            self._allocate(now)
+        if self.mastership is not None:
+            self._actions += self.mastership.fence(now)
+            self._actions += self.mastership.allocate(self._own(now), self.library, now)
         self._extend(now)
         for holding in self.holdings.values():
             self._take(holding, now)
@@ -265,8 +255,8 @@ class Coordinator:
             if higher is not None:
                 self._enter(higher, Role.FOLLOWER, now)
                 self._candidacy.followed(now)
-        elif self.role is Role.MASTER and not self.lease:
-            if now >= self._mastered + self.settings.lease:
+        elif self.mastership is not None and not self.lease:
+            if now >= self.mastership.since + self.settings.lease:
                 self._resign("no quorum vouches for it")
             return
         if self.settings.quorum is Quorum.NONE:
@@ -312,7 +302,7 @@ class Coordinator:
         self._note(Change.TERM, self.node, f"term {term}", why)
         self.term, self.role = term, role
         self._counter = max(self._counter, term.counter)
-        self.granting = self.fences = None
+        self.mastership = None
         for peer in self.peers.values():
             same = peer.beat is not None and peer.beat.term == term
             peer.in_term_since = now if same else None
@@ -320,14 +310,15 @@ class Coordinator:
     def _become_master(self, now: int) -> None:
         assert self.term is not None
         self._note(Change.MASTER, self.node, f"is master of term {self.term}", "a quorum follows")
-        self.role, self._mastered = Role.MASTER, now
-        self.granting = Granting(self.term, self.settings.divisions)
-        self.fences = Fences(self.settings, self.term, self.voters, self.needed)
+        self.role = Role.MASTER
+        self.mastership = Mastership(
+            self.settings, self.term, now, self.needed, self.peers, self._promises, self._sent
+        )
 
     def _resign(self, why: str) -> None:
         if self.role is Role.MASTER:
             self._note(Change.RESIGNED, self.node, f"resigns as master of term {self.term}", why)
-            self.role, self.granting, self.fences = Role.RESIGNED, None, None
+            self.role, self.mastership = Role.RESIGNED, None
 
     def _let_go(self, now: int, why: str) -> None:
         """Hold nothing from now on: a new session, and no table left in the kernel."""
@@ -344,113 +335,20 @@ class Coordinator:
         self._actions.append(Drop())
         self._next_beat = min(self._next_beat, now)
 
-    # --- the master's part ----------------------------------------------------------------------
-
-    def _others(self) -> list[Peer]:
-        """The other nodes that can hold blocks."""
-        return [p for p in self.peers.values() if p.name not in self.settings.witnesses]
-
-    def _newest_session(self, name: str) -> Session:
-        """The newest session of a node that anyone in contact has told of."""
-        known = [Session(0, 0)]
-        if (beat := self.peers[name].beat) is not None:
-            known.append(beat.session)
-        for peer in self.peers.values():
-            if peer.beat is not None:
-                known += [h.session for h in peer.beat.heard if h.node == name]
-        return max(known)
-
-    def _asks(self, now: int) -> tuple[Ask, ...]:
-        """Whom the master wants fenced: directors it is not in contact with in its term."""
-        if self.role is not Role.MASTER or self.fences is None:
-            return ()
-        asks = []
-        late = now >= self._mastered + self.settings.lease
-        for peer in self._others():
-            session = self._newest_session(peer.name)
-            gone = self._director(peer, now).standing is Standing.FENCED
-            if gone and self.fences.holds(peer.name, session):
-                continue
-            astray = late and not gone and (peer.beat is None or peer.beat.term != self.term)
-            if astray or not peer.contact(now, self.settings.lease):
-                asks.append(Ask(peer.name, session))
-        return tuple(asks)
-
-    def _fence(self, now: int) -> None:
-        assert self.fences is not None
-        for peer in self.peers.values():
-            if peer.beat is not None and peer.beat.left:
-                self.fences.find(peer.name, peer.beat.session)
-        for ask in self._asks(now):
-            peer = self.peers[ask.node]
-            if self.settings.quorum is Quorum.NONE:
-                if now >= peer.received + self.settings.lease_plus:
-                    self.fences.find(ask.node, ask.session)
-                    self._note(Change.FENCED, ask.node, "counts as fenced", "silent, no quorum")
-                continue
-            own = now >= self._promises.silent_at(peer)
-            if own:
-                self._promises.make(ask.node, ask.session, now)
-            if self.fences.count(ask, own, self.peers.values(), self._sent, now):
-                self._note(Change.FENCED, ask.node, f"fenced in session {ask.session}", "silent")
-
-    def _director(self, peer: Peer, now: int) -> Director:
-        assert self.fences is not None
-        beat, length = peer.beat, self.settings.lease
-        session = beat.session if beat else Session(0, 0)
-        # A node in no term takes nothing (R5), and it says that it holds nothing.
-        newcomer = beat is not None and beat.term is None and holds_nothing(beat.reports)
-        if newcomer or self.fences.holds(peer.name, session):
-            return Director(peer.name, session, Standing.FENCED, (), 0, False, False)
-        if beat is None or beat.term != self.term or not peer.fresh(now, length):
-            weight = beat.weight if beat else 0
-            return Director(peer.name, session, Standing.UNKNOWN, (), weight, False, False)
-        leased = beat.lease_left > 0
-        hopeful = leased or now < (peer.in_term_since or 0) + length
-        weight = beat.weight if beat.able and hopeful else 0
-        grantable = leased and beat.able and peer.contact(now, length)
+    def _own(self, now: int) -> Director | None:
+        """The master itself as a director; None for a witness."""
+        if self.node in self.settings.witnesses:
+            return None
+        able = self.able and not self.left
         return Director(
-            peer.name, session, Standing.REPORTED, beat.reports, weight, beat.joined, grantable
+            self.node,
+            self.session,
+            Standing.REPORTED,
+            () if self.dropping else tuple(h.report() for h in self.holdings.values()),
+            self.weight if able else 0,
+            self.joined(now),
+            able and self.leased(now),
         )
-
-    def _allocate(self, now: int) -> None:
-        assert self.granting is not None
-        directors = [self._director(peer, now) for peer in self._others()]
-        if self.node not in self.settings.witnesses:
-            able = self.able and not self.left
-            reports = tuple(h.report() for h in self.holdings.values())
-            directors.append(
-                Director(
-                    self.node,
-                    self.session,
-                    Standing.REPORTED,
-                    () if self.dropping else reports,
-                    self.weight if able else 0,
-                    self.joined(now),
-                    able and self.leased(now),
-                )
-            )
-        directors.sort(key=lambda d: d.node)
-        made = self.granting.step(tuple(directors), self.library.get, self.library.known)
-        for allocation in made:
-            well_formed(allocation, self._blocks[allocation.id])
-            self.library.add(allocation)
-            self._actions.append(SendAllocation(allocation))
-            text = f"version {allocation.version} of id {allocation.id}"
-            held = ", ".join(f"{g.node} {g.bitmap().bit_count()}" for g in allocation.grants)
-            self._note(Change.VERSION, self.node, text, held or "nobody holds blocks")
-
-    def _resend(self) -> None:
-        """Send the newest allocations again to those who report older ones."""
-        for allocation in self.granting.made() if self.granting else ():
-            for peer in self.peers.values():
-                beat = peer.beat
-                if beat is None or beat.term != self.term or beat.lease_left <= 0:
-                    continue
-                reports = [r for r in beat.reports if r.id == allocation.id]
-                if any(allocation.version not in (r.taken, r.taking) for r in reports):
-                    self._actions.append(SendAllocation(allocation))
-                    break
 
     # --- the director's part --------------------------------------------------------------------
 
@@ -473,7 +371,7 @@ class Coordinator:
 
     def _take(self, holding: Holding, now: int) -> None:
         """R5: a director takes a version only while it has a lease."""
-        newest = self.library.newest(holding.id)
+        newest = self.library.newest(holding.id, self.term)
         if newest is None or not self.leased(now) or self.dropping or not self.able:
             return
         if self.node not in self.settings.witnesses and holding.may_take(newest, self.term):
@@ -482,13 +380,16 @@ class Coordinator:
 
     # --- beats ----------------------------------------------------------------------------------
 
+    def _asks(self, now: int) -> tuple[Ask, ...]:
+        """Whom the master of this node's term, itself perhaps, wants fenced."""
+        if self.mastership is not None:
+            return self.mastership.asks(now)
+        master = self.master()
+        return master.beat.asks if master is not None and master.beat is not None else ()
+
     def _heard(self, now: int) -> tuple[Heard, ...]:
         """R1: whom this node hears, and for whom it vouches."""
-        master = self.master()
-        asks = self._asks(now) if self.role is Role.MASTER else ()
-        if master is not None and master.beat is not None:
-            asks = master.beat.asks
-        evicted = {ask.node for ask in asks}
+        evicted = {ask.node for ask in self._asks(now)}
         entries = []
         for peer in self.peers.values():
             beat = peer.beat
@@ -532,22 +433,23 @@ class Coordinator:
             weight=self.weight,
             lease_left=max(0, self.lease - now),
             heard=self._heard(now),
-            asks=self._asks(now),
+            asks=self._asks(now) if self.mastership else (),
             promises=self._promised(now),
             reports=tuple(h.report() for h in self.holdings.values()),
             offers=tuple(
                 offer
                 for d in self.settings.divisions
-                if (offer := self.library.offer(d.id)) is not None
+                if (offer := self.library.offer(d.id, self.term)) is not None
             ),
-            wants=self.granting.wants() if self.granting else (),
+            wants=self.mastership.wants() if self.mastership else (),
         )
-        said = _gist(beat)
+        said = beat.gist()
         if now < self._next_beat and said == self._said:
             return
         if now >= self._next_beat:
             self._next_beat = now + self.settings.keepalive
-            self._resend()
+            if self.mastership is not None:
+                self._actions += self.mastership.lacking()
         self._said = said
         self._seq = beat.seq
         self._sent.add(beat.seq, now)
@@ -570,13 +472,9 @@ class Coordinator:
             self.start + self.settings.initdead,
             self.start + self.settings.join_delay,
             self._stand_at or 0,
-            self._mastered + length,
+            self.mastership.since + length if self.mastership else 0,
         ]
-        master = self.master()
-        asks = self._asks(now)
-        if master is not None and master.beat is not None:
-            asks = master.beat.asks
-        for ask in asks:
+        for ask in self._asks(now):
             if ask.node in self.peers:
                 peer = self.peers[ask.node]
                 times.append(self._promises.silent_at(peer))
@@ -592,16 +490,3 @@ class Coordinator:
 
     def _note(self, change: Change, who: str, what: str, why: str = "") -> None:
         self._actions.append(Note(change, who, what, why))
-
-
-def _gist(beat: Beat) -> object:
-    """What of a beat somebody may be waiting for: a change in it goes out at once."""
-    return (
-        beat.session,
-        (beat.term, beat.role, beat.hears, beat.waited, beat.joined, beat.able, beat.left),
-        (beat.weight, beat.lease_left > 0),
-        tuple((h.node, h.session, h.vouch) for h in beat.heard),
-        beat.asks,
-        tuple((p.node, p.session) for p in beat.promises),
-        (beat.reports, beat.offers, beat.wants),
-    )

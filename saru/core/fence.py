@@ -62,7 +62,8 @@ class Fences:
     """The master's count of promises, and whom it found fenced in its term.
 
     A fence once found is a fact that stays: at that moment no vouch for the session was good
-    anywhere, and a lease that has passed is not revived (R3).
+    anywhere, and a lease that has passed is not revived (R3). Only a session that never had a lease
+    lives on; it is known by its report, in this term, that it holds nothing.
     """
 
     def __init__(self, settings: Settings, term: Term, voters: int, needed: int) -> None:
@@ -93,6 +94,10 @@ class Fences:
     def find(self, node: str, session: Session) -> None:
         """`node` will hold nothing in `session` again, for a reason other than promises."""
         self._found[node] = max(session, self._found.get(node, session))
+
+    def lift(self, node: str) -> None:
+        """`node` has reported, in our term, that it holds nothing: it counts by its reports."""
+        self._found.pop(node, None)
 
     def holds(self, node: str, session: Session) -> bool:
         """Whether `node` was fenced in `session` or a later one."""

