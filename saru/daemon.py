@@ -140,6 +140,9 @@ class Daemon:
                 await self._leave()
             for task in done - {stop}:
                 task.result()
+        except ExceptionGroup as group:
+            # The user is told of the one thing that went wrong, not of the tasks around it.
+            raise _innermost(group) from None
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -280,6 +283,12 @@ class Daemon:
             ),
             dataplane=self._dataplane.name if self._dataplane else "none",
         )
+
+
+def _innermost(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 _WITNESS = status.Guard(ok=True, state="not configured", vip="not ours to set")
