@@ -233,7 +233,7 @@ class Coordinator:
         if self.waited(now) and not self.left:
             self._elect(now)
         if self.mastership is not None:
-            self._actions += self.mastership.fence(now)
+            self._actions += self.mastership.fence(self.library, now)
             self._actions += self.mastership.allocate(self._own(now), self.library, now)
         self._extend(now)
         for holding in self.holdings.values():

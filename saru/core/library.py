@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from saru.core.beat import Allocation, Offer
+from saru.core.beat import Allocation, Beat, Offer
 from saru.core.term import Term, Version
 
 KEEP = 16  # allocations per id: a change of master needs the few that are still reported
@@ -46,6 +46,17 @@ class Library:
         if old is None or old.version != newest.version:
             old = self._offers[number] = Offer(number, newest.version, newest.digest())
         return old
+
+    def empty(self, beat: Beat) -> bool:
+        """Whether the versions that a beat reports name no block for its session."""
+        for report in beat.reports:
+            for version in (report.taken, report.taking):
+                if version is None:
+                    continue
+                allocation = self.get(report.id, version)
+                if allocation is None or allocation.bitmap(beat.node, beat.session):
+                    return False
+        return True
 
     def turn(self, asker: str, number: int, version: Version, holders: list[str]) -> str:
         """Whose turn it is to answer: the next holder by name each time the asker asks again."""

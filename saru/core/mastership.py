@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from saru.core.action import Action, Change, Note, SendAllocation
 from saru.core.beat import Allocation, Ask, Want
-from saru.core.fence import Fences, Promises, holds_nothing
+from saru.core.fence import Fences, Promises
 from saru.core.granting import Director, Granting, Standing
 from saru.core.invariants import well_formed
 from saru.core.library import Library
@@ -60,15 +60,15 @@ class Mastership:
         asks = []
         for peer in self._others():
             beat = peer.beat
-            astray = beat is None or (beat.term != self._term and (late or not beat.waited))
-            if peer.contact(now, length) and not astray:
+            astray = beat is None or beat.term != self._term
+            if peer.contact(now, length) and not (astray and late):
                 continue
             session = self._newest_session(peer)
             if not self._fences.holds(peer.name, session):
                 asks.append(Ask(peer.name, session))
         return tuple(asks)
 
-    def fence(self, now: int) -> Iterator[Note]:
+    def fence(self, library: Library, now: int) -> Iterator[Note]:
         """Find out who is fenced."""
         for peer in self._peers.values():
             beat = peer.beat
@@ -77,7 +77,7 @@ class Mastership:
             if beat.left:
                 self._fences.find(peer.name, beat.session)
             reports = beat.term == self._term and peer.contact(now, self._settings.lease)
-            if reports and not beat.left and holds_nothing(beat.reports):
+            if reports and not beat.left and library.empty(beat):
                 # It lives in this session: it was fenced before it ever had a lease to lose.
                 self._fences.lift(peer.name)
         for ask in self.asks(now):
