@@ -254,7 +254,7 @@ def duration(milliseconds: int) -> str:
         return f"{milliseconds} ms"
     seconds = milliseconds // 1000
     if seconds < 60:
-        return f"{milliseconds / 1000:.1f} s"
+        return f"{milliseconds // 100 / 10:.1f} s"
     for size, unit, smaller, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
         if seconds >= size:
             return f"{seconds // size} {unit} {seconds % size // smaller} {small}"
