@@ -230,7 +230,7 @@ def test_config_check_finds_nothing_or_everything(
     lines = err.splitlines()
     assert len(lines) == 3
     assert all(line.startswith(f"saru: {wrong}: ") for line in lines)
-    for key in ("times.deadtime: ", "director.weight: ", "director.hue: "):
+    for key in ("times.deadtime: ", "director.weight: ", "director.colour: "):
         assert any(key in line for line in lines), key
 
 
