@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The demonstration's prober and its count, on directors that are known to be right or wrong.
 
-           client                 each "director" forwards, with a packet filter of its own that
-             | eth0               says which source ports it accepts; all share one MAC
-    =========+==========  vip
-      |eth0       |eth0
-     walter  ...  wanda
-      |eth1       |eth1
-    =========+==========  server (the capture listens here)
-             | eth0
-           real, with the VIP on lo and an answer for every connection
+       client                 each "director" forwards, with a packet filter of its own that
+         | eth0               says which source ports it accepts; all share one MAC
+=========+==========  vip
+  |eth0       |eth0
+ walter  ...  wanda
+  |eth1       |eth1
+=========+==========  server (the capture listens here)
+         | eth0
+       real, with the VIP on lo and an answer for every connection
 """
 
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,7 +50,8 @@ class Bench:
             table inet judge {{ chain forward {{
                 type filter hook forward priority 0; policy drop;
                 meta l4proto {{ tcp, udp }} th sport {{ {ports} }} accept
-            }} }}
+            }}
+            }}
         """
         subprocess.run(
             ["ip", "netns", "exec", self.hosts[name].namespace, "nft", "-f", "-"],
@@ -73,7 +75,7 @@ def setting(host: Host, path: str, value: str) -> None:
     subprocess.run([*words, path, value], check=True)
 
 
-@pytest.fixture()
+@pytest.fixture
 def bench(namespace: str) -> Iterator[Bench]:
     made = Bench({name: Host(name) for name in ("client", "real", *NAMES)}, namespace, {})
     started = []
@@ -93,13 +95,13 @@ def bench(namespace: str) -> Iterator[Bench]:
 
 
 def connect(made: Bench) -> None:
-    """Plug everybody in; the client's packets reach every director, the real server's the client."""
+    """Plug everybody in: the client reaches every director, the real server the client."""
     client, real = made.hosts["client"], made.hosts["real"]
     made.plug("client", "eth0", "vip")
     client.ip("addr", "add", "172.17.1.1/16", "dev", "eth0")
     client.ip("neigh", "add", VIP, "lladdr", SHARED, "dev", "eth0")
     made.plug("real", "eth0", "server")
-    made.plug("real", "eth1", "v-answers")
+    made.plug("real", "eth1", "vip")
     real.ip("addr", "add", f"{VIP}/32", "dev", "lo")
     real.ip("addr", "add", "192.168.6.4/24", "dev", "eth0")
     real.ip("addr", "add", "172.17.1.4/16", "dev", "eth1")
@@ -112,5 +114,164 @@ def connect(made: Bench) -> None:
         host.ip("route", "add", VIP, "via", "192.168.6.4")
         setting(host, "net/ipv4/ip_forward", "1")
         setting(host, "net/ipv4/conf/all/rp_filter", "0")
-        made.macs[mac(host)] = name
+        shown = subprocess.run(
+            ["ip", "netns", "exec", host.namespace, "cat", "/sys/class/net/eth1/address"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        made.macs[shown.stdout.strip()] = name
         made.accept(name, "0")
+
+
+@contextmanager
+def answering(bench: Bench) -> Iterator[None]:
+    """The lab's own responder in the real server."""
+    words = [sys.executable, "-m", "deploy.lab.responder", "real4", str(PORT), VIP]
+    space = ["ip", "netns", "exec", bench.hosts["real"].namespace]
+    with subprocess.Popen([*space, *words], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert "listens" in process.stdout.readline()
+            yield
+        finally:
+            process.kill()
+
+
+def probe(bench: Bench, during: Callable[[Record], None]) -> Record:
+    """What is recorded while `during` runs, and until every frame has come."""
+    record = Record(bench.macs)
+    capture = Capture(record, bench.switch, "server", (VIP, PORT))
+    prober = Prober(record, bench.hosts["client"].namespace, (VIP, PORT), BLOCKS, rate=500)
+    capture.open()
+    prober.start()
+    try:
+        during(record)
+    finally:
+        prober.stop()
+        time.sleep(0.3)  # frames on their way; one that comes later would fail the test
+        capture.stop()
+    return record
+
+
+def rounds(record: Record, count: int) -> None:
+    """Wait until every block has been probed `count` times more."""
+    begin = len(record)
+    eventually("probes are sent", lambda: len(record) >= begin + count * BLOCKS)
+
+
+def judged(record: Record, *, settled: bool = True) -> Report:
+    return record.report(Phase("all", settled, 0, time.monotonic_ns()))
+
+
+def test_every_probe_of_a_right_division_is_accepted_exactly_once(bench: Bench) -> None:
+    for name, ports in zip(NAMES, (FIRST_THIRD, SECOND_THIRD, LAST_THIRD), strict=True):
+        bench.accept(name, ports)
+    report = judged(probe(bench, lambda record: rounds(record, 3)))
+    assert report.probes >= 3 * BLOCKS
+    assert report.blocks_probed == BLOCKS
+    assert report.accepted_once == report.probes
+    assert report.accepted_never == report.accepted_twice == 0
+    assert set(report.per_director) == set(NAMES)
+    assert sum(report.per_director.values()) == report.probes
+    assert min(report.per_director.values()) >= report.probes // 4
+    assert report.passed()
+
+
+def test_probes_that_nobody_accepts_are_told(bench: Bench) -> None:
+    bench.accept("walter", FIRST_THIRD)
+    bench.accept("wanda", LAST_THIRD)
+    record = probe(bench, lambda record: rounds(record, 3))
+    report = judged(record)
+    assert report.accepted_never >= BLOCKS // 3
+    assert report.accepted_never + report.accepted_once == report.probes
+    assert report.per_director["wendy"] == 0
+    assert not report.passed()
+    assert judged(record, settled=False).passed()
+
+
+def test_probes_that_two_accept_are_told(bench: Bench) -> None:
+    bench.accept("walter", FIRST_THIRD)
+    bench.accept("wendy", SECOND_THIRD)
+    bench.accept("wanda", "40960-65535")
+    record = probe(bench, lambda record: rounds(record, 3))
+    report = judged(record)
+    assert report.accepted_twice >= 1
+    assert report.accepted_never == 0
+    assert sum(report.per_director.values()) == report.probes + report.accepted_twice
+    assert not report.passed()
+    assert not judged(record, settled=False).passed()
+
+
+def test_the_time_without_an_answer_is_measured(bench: Bench) -> None:
+    bench.accept("walter", "0-65535")
+    times = []
+
+    def outage(record: Record) -> None:
+        rounds(record, 1)
+        times.append(time.monotonic_ns())
+        bench.accept("walter", "0")
+        rounds(record, 3)
+        bench.accept("wendy", "0-65535")
+        times.append(time.monotonic_ns())
+        rounds(record, 2)
+
+    record = probe(bench, outage)
+    fault, healed = times
+    report = record.report(Phase("outage", False, fault, time.monotonic_ns(), fault))
+    assert report.takeover_ms is not None
+    assert 0 < report.takeover_ms <= (healed - fault) / 1e6
+    assert report.takeover_ms >= 1000 * 2 * BLOCKS / 500
+    assert report.per_director["wendy"] >= BLOCKS
+    before = record.report(Phase("before", True, 0, fault))
+    assert before.takeover_ms is None
+    assert before.passed()
+
+
+def test_a_settled_division_is_recognised(bench: Bench) -> None:
+    for name, ports in zip(NAMES, (FIRST_THIRD, SECOND_THIRD, LAST_THIRD), strict=True):
+        bench.accept(name, ports)
+    record = probe(bench, lambda record: rounds(record, 2))
+    now = time.monotonic_ns()
+    assert record.steady(0, now, BLOCKS, NAMES) == ""
+    assert "wanda" in record.steady(0, now, BLOCKS, NAMES[:2])
+    assert "blocks" in record.steady(0, now, BLOCKS, (*NAMES, "willem"))
+    assert "still to be probed" in record.steady(now, now, BLOCKS, NAMES)
+
+
+def test_connections_are_answered_by_one_director(bench: Bench) -> None:
+    bench.accept("walter", FIRST_THIRD)
+    bench.accept("wendy", SECOND_THIRD)
+    bench.accept("wanda", "40960-65535")
+    made = Connections(bench.hosts["client"].namespace, (VIP, PORT), BLOCKS)
+    with answering(bench):
+        found = []
+        record = probe(bench, lambda _: found.extend(made.make(2 * BLOCKS)))
+    assert [one.real for one in found] == ["real4"] * 2 * BLOCKS
+    assert len({one.port for one in found}) == 2 * BLOCKS
+    for one in found:
+        expected = {
+            name
+            for name, first, last in (
+                ("walter", 0, 21503), ("wendy", 21504, 43007), ("wanda", 40960, 65535),
+            )
+            if first <= one.port <= last
+        }  # fmt: skip
+        assert record.flow(one.port) == expected
+    two = [one for one in found if len(record.flow(one.port)) == 2]
+    assert two, "no connection fell into what two directors accept"
+
+
+def test_a_connection_that_nobody_answers_is_told(bench: Bench) -> None:
+    made = Connections(bench.hosts["client"].namespace, (VIP, PORT), BLOCKS)
+    found = []
+    record = probe(bench, lambda _: found.extend(made.make(2)))
+    assert [one.real for one in found] == ["", ""]
+    assert all(not record.flow(one.port) for one in found)
+
+
+def test_source_ports_stay_in_their_block_and_change_with_the_turn() -> None:
+    for blocks in (2, 64, 1024, 32768):
+        width = 65536 // blocks
+        for block in range(0, blocks, max(1, blocks // 64)):
+            found = {source_port(block, blocks, turn) for turn in range(width)}
+            assert all(0 < port < 65536 and port // width == block for port in found)
+            assert len(found) == (width if block else width - 1)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What was sent, who forwarded it, and what follows from that. Pure: no socket, no clock.
+
+A probe is a datagram with a number of its own. Which directors accepted it is known from the
+frames that carried it on to a real server: every director forwards from a MAC of its own.
+Times are CLOCK_MONOTONIC in nanoseconds and come from the caller.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+MS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of time that is judged as a whole."""
+
+    name: str
+    settled: bool
+    """Whether every probe must have been accepted exactly once."""
+    begin: int
+    end: int
+    """The first moment that is no longer part of it."""
+    fault: int | None = None
+    """When what upset it happened; None in settled phases, and where nothing was lost (a
+    director's return)."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How the probes of a phase fared. The fields' names are those of the JSON output."""
+
+    name: str
+    settled: bool
+    seconds: float
+    probes: int
+    blocks_probed: int
+    """How many different blocks the probes fell into."""
+    accepted_once: int
+    accepted_never: int
+    accepted_twice: int
+    """By two directors or more."""
+    per_director: Mapping[str, int]
+    """Probes that each director accepted."""
+    takeover_ms: float | None = None
+    """Unsettled phases: for how long probes went unanswered. Counted to the last unanswered
+    probe: from the fault, or, where nothing was lost, from the first unanswered one."""
+    connections: int = 0
+    connections_answered: int = 0
+    """By exactly one director, with a real server's name for an answer."""
+
+    def passed(self) -> bool:
+        """Nothing twice, ever; in a settled phase everything exactly once, and every block seen."""
+        if self.accepted_twice:
+            return False
+        if not self.settled:
+            return True
+        complete = self.accepted_once == self.probes > 0
+        return complete and self.connections_answered == self.connections
+
+
+@dataclass
+class Record:
+    """The growing record. One thread calls `sent`, one `forwarded` and `segment`; any may read."""
+
+    directors: Mapping[str, str]
+    """Names by the MAC from which each forwards, as in `00:50:56:4f:31:01`."""
+    _sent: list[int] = field(default_factory=list)
+    _blocks: list[int] = field(default_factory=list)
+    _accepted: list[int] = field(default_factory=list)
+    _names: list[str] = field(default_factory=list)
+    _flows: dict[int, set[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """How many probes were sent."""
+        return len(self._sent)
+
+    def sent(self, block: int, now: int) -> int:
+        """A probe of `block` is about to be sent: its number, from 0."""
+        self._blocks.append(block)
+        self._accepted.append(0)
+        self._sent.append(now)
+        return len(self._sent) - 1
+
+    def forwarded(self, number: int, mac: str) -> None:
+        """A frame with probe `number` came from `mac`. A number never sent is ignored."""
+        if 0 <= number < len(self._sent):
+            self._accepted[number] |= 1 << self._bit(self._name(mac))
+
+    def segment(self, port: int, mac: str) -> None:
+        """A frame of the TCP connection from the client's `port` came from `mac`."""
+        self._flows.setdefault(port, set()).add(self._name(mac))
+
+    def flow(self, port: int) -> frozenset[str]:
+        """The directors that have forwarded anything from the client's TCP `port`."""
+        return frozenset(self._flows.get(port, ()))
+
+    def _name(self, mac: str) -> str:
+        return self.directors.get(mac, mac)
+
+    def _bit(self, name: str) -> int:
+        if name not in self._names:
+            self._names.append(name)
+        return self._names.index(name)
+
+    def _slice(self, begin: int, end: int) -> range:
+        return range(bisect_left(self._sent, begin), bisect_left(self._sent, end))
+
+    def steady(self, begin: int, end: int, blocks: int, everyone: Iterable[str]) -> str:
+        """Why the probes of a stretch do not look settled; empty if they do.
+
+        They do if all `blocks` were probed, each probe was accepted once, each block by one
+        director throughout, and each of `everyone` has his share, give or take a tenth.
+        """
+        holder: dict[int, int] = {}
+        for number in self._slice(begin, end):
+            accepted, block = self._accepted[number], self._blocks[number]
+            if accepted.bit_count() != 1:
+                many = "nobody" if not accepted else "two directors"
+                return f"block {block} was answered by {many}"
+            if holder.setdefault(block, accepted) != accepted:
+                return f"block {block} moved"
+        if len(holder) < blocks:
+            return f"{blocks - len(holder)} blocks are still to be probed"
+        names = list(everyone)
+        shares = Counter(self._names[mask.bit_length() - 1] for mask in holder.values())
+        if strangers := sorted(set(shares) - set(names)):
+            return f"{strangers[0]} still holds {shares[strangers[0]]} blocks"
+        for name in names:
+            if shares[name] < 0.9 * blocks / len(names):
+                return f"{name} holds {shares[name]} of {blocks} blocks"
+        return ""
+
+    def report(self, phase: Phase, connections: Iterable[bool] = ()) -> Report:
+        """How the probes sent during a phase fared, and its TCP connections (True: answered)."""
+        counts: Counter[int] = Counter()
+        shares: Counter[str] = Counter(dict.fromkeys(self.directors.values(), 0))
+        unanswered = []
+        seen = set()
+        for number in self._slice(phase.begin, phase.end):
+            accepted = self._accepted[number]
+            seen.add(self._blocks[number])
+            counts[min(accepted.bit_count(), 2)] += 1
+            shares.update(name for bit, name in enumerate(self._names) if accepted >> bit & 1)
+            if not accepted:
+                unanswered.append(self._sent[number])
+        answered = list(connections)
+        return Report(
+            name=phase.name,
+            settled=phase.settled,
+            seconds=round((phase.end - phase.begin) / 1e9, 3),
+            probes=counts.total(),
+            blocks_probed=len(seen),
+            accepted_once=counts[1],
+            accepted_never=counts[0],
+            accepted_twice=counts[2],
+            per_director=dict(shares),
+            takeover_ms=None if phase.settled else _takeover(phase.fault, unanswered),
+            connections=len(answered),
+            connections_answered=sum(answered),
+        )
+
+
+def _takeover(fault: int | None, unanswered: list[int]) -> float:
+    """Milliseconds from the fault, else from the first unanswered probe, to the last one."""
+    if not unanswered:
+        return 0.0
+    return round((unanswered[-1] - (unanswered[0] if fault is None else fault)) / MS, 1)
