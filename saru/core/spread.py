@@ -70,6 +70,8 @@ def redistribute(owners: bytearray, counts: Counts, ideals: Sequence[float]) -> 
     for start, end in pairwise(edges):
         part = owners[start:end]
         below[end] = [number + part.count(owner) for owner, number in enumerate(below[start])]
+    if below[blocks] == list(counts):
+        return
 
     trades = _Trades(cells, below, _divide(cells, below, counts), ideals)
     for (start, end), numbers in zip(pairwise(cells), trades.settle(), strict=True):
@@ -150,15 +152,19 @@ class _Trades:
         self._has = [list(cells) for cells in zip(*has, strict=True)]
         self._wants = [list(cells) for cells in zip(*wanted, strict=True)]
         self._ideals = ideals
-        blocks = edges[-1]
-        ranges = [_scaled(ports, blocks) for ports in CLIENT_PORTS.values()]
         self._ranges = [
-            (edges.index(first), edges.index(end), (end - first) / blocks)
-            for first, end in ranges
+            (edges.index(first), edges.index(end), (end - first) / edges[-1])
+            for first, end in (_scaled(ports, edges[-1]) for ports in CLIENT_PORTS.values())
             if first < end
         ]
-        self._pairs = list(permutations(range(len(wanted)), 2))
-        self._prices = {pair: [inf] * len(ideals) for pair in self._pairs}
+        self._effects = {
+            (source, target): [
+                (first <= target < end) - (first <= source < end) for first, end, _ in self._ranges
+            ]
+            for source, target in permutations(range(len(wanted)), 2)
+        }
+        """By (from cell, to cell): how many blocks more or less each client range gets."""
+        self._prices = {pair: [inf] * len(ideals) for pair in self._effects}
         """By (from cell, to cell) and owner: what it costs if the owner has one block less in
         the first and one more in the second; inf if it may not."""
         for owner in range(len(ideals)):
@@ -168,7 +174,7 @@ class _Trades:
         """Make every trade that is worth it, the best first; one list of counts a cell."""
         while True:
             best = (-_WORTH, 0, 0, 0, 0)
-            for source, target in self._pairs:
+            for source, target in self._effects:
                 if source < target:
                     best = min(best, self._best(source, target))
             _, one, other, source, target = best
@@ -192,40 +198,39 @@ class _Trades:
         )
 
     def _set_prices(self, owner: int) -> None:
-        has, wants = self._has[owner], self._wants[owner]
-        takes = sum(wants) > sum(has)
-        now = self._unevenness(owner)
-        for source, target in self._pairs:
+        has, wants, ideal = self._has[owner], self._wants[owner], self._ideals[owner]
+        whole = sum(wants)
+        takes = whole > sum(has)
+        changes: list[tuple[float, float, float]] = []  # for no block, one more, one less
+        for first, end, part in self._ranges:
+            number = sum(wants[first:end])
+            now, more, less = (
+                _unevenness(number + step, whole * part, ideal * part) for step in (0, 1, -1)
+            )
+            changes.append((0.0, more - now, less - now))
+        for pair, steps in self._effects.items():
+            source, target = pair
             if takes:
                 allowed = wants[source] > has[source]
             else:
                 allowed = wants[source] > 0 and wants[target] < has[target]
             price = inf
             if allowed:
-                wants[source] -= 1
-                wants[target] += 1
-                price = self._unevenness(owner) - now
-                wants[source] += 1
-                wants[target] -= 1
-            self._prices[source, target][owner] = price
+                price = sum(change[step] for change, step in zip(changes, steps, strict=True))
+            self._prices[pair][owner] = price
 
-    def _unevenness(self, owner: int) -> float:
-        """How far the owner's parts of the client ranges are off, measured by the tolerance.
 
-        Off from an even part of its whole number: that stays when weights change a
-        little or others come and go, and the number does not. Off from an even part
-        of its ideal, too, but only beyond `_GUARD`, on the way out of the tolerance.
-        """
-        wants, ideal = self._wants[owner], self._ideals[owner]
-        whole = sum(wants)
-        result = 0.0
-        for first, end, part in self._ranges:
-            number = sum(wants[first:end])
-            tolerance = max(1.0, TOLERANCE * ideal * part)
-            lasting = (number - whole * part) / tolerance
-            beyond = max(0.0, abs(number - ideal * part) / tolerance - _GUARD)
-            result += lasting * lasting + _GUARD_WEIGHT * beyond * beyond
-        return result
+def _unevenness(number: int, even: float, ideal: float) -> float:
+    """How bad it is that an owner's part of a client range is `number`, by the tolerance.
+
+    Off from an even part of its whole number of blocks: that stays when weights
+    change a little or others come and go, and its number does not. Off from an even
+    part of its ideal, too, but only beyond `_GUARD`, on the way out of the tolerance.
+    """
+    tolerance = max(1.0, TOLERANCE * ideal)
+    lasting = (number - even) / tolerance
+    beyond = max(0.0, abs(number - ideal) / tolerance - _GUARD)
+    return lasting * lasting + _GUARD_WEIGHT * beyond * beyond
 
 
 def _deal(owners: bytearray, start: int, end: int, wanted: Counts) -> None:
