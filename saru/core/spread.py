@@ -34,6 +34,7 @@ from collections.abc import Sequence
 from heapq import nsmallest
 from itertools import pairwise, permutations
 from math import inf
+from struct import pack
 
 from saru.core.blocks import PORT_BITS
 
@@ -235,42 +236,43 @@ def _unevenness(number: int, even: float, ideal: float) -> float:
 
 def _deal(owners: bytearray, start: int, end: int, wanted: Counts) -> None:
     """Hand blocks over between start and end so that owner i gets wanted[i] of them there."""
+    part = owners[start:end]
     has: list[list[int]] = [[] for _ in wanted]
-    for offset, owner in enumerate(owners[start:end]):
-        has[owner].append(offset)
-    width = end - start
+    add = [offsets.append for offsets in has]
+    for offset, owner in enumerate(part):
+        add[owner](offset)
     free: list[int] = []
     due: list[int] = []
     for owner, (offsets, number) in enumerate(zip(has, wanted, strict=True)):
         if number < len(offsets):
-            free += _surplus(offsets, number, width)
+            free += _surplus(offsets, number, len(part))
         elif number > len(offsets):
-            due += _due(offsets, number, width, owner)
+            due += _due(offsets, number, len(part), owner)
     free.sort()
     due.sort()
-    for offset, place in zip(free, due, strict=True):
-        owners[start + offset] = place & (1 << _OWNER_BITS) - 1
+    takers = pack(f"<{len(due)}Q", *due)[::8]  # the lowest byte of each place: its owner
+    for offset, taker in zip(free, takers, strict=True):
+        part[offset] = taker
+    owners[start:end] = part
 
 
 def _surplus(offsets: Counts, number: int, width: int) -> Counts:
     """What to give of these blocks to be left with `number`: all but the first in each slot.
 
-    Slot k begins at k * width / number; a block that finds all slots up to its own
-    filled is surplus, until enough are.
+    Slot k begins at k * width / number. A block that finds all slots up to its own
+    filled is surplus, until enough are; there are always enough, as there are no more
+    than `number` slots to fill.
     """
-    spare = len(offsets) - number
     if not number:
         return offsets
-    kept = 0
     surplus: list[int] = []
+    begin = 0  # of the first slot not filled, in 1/number of a block
     for offset in offsets:
-        if len(surplus) < spare and kept * width > offset * number:
+        if offset * number < begin:
             surplus.append(offset)
-        elif kept < number:
-            kept += 1
         else:
-            surplus.append(offset)
-    return surplus
+            begin += width
+    return surplus[: len(offsets) - number]
 
 
 def _due(offsets: Counts, number: int, width: int, owner: int) -> list[int]:
@@ -279,19 +281,20 @@ def _due(offsets: Counts, number: int, width: int, owner: int) -> list[int]:
     A place is the middle of a slot that none of its blocks fills, in 1/65536 of a
     block, shifted to carry the owner in its lowest byte: so places of all owners
     can be sorted as plain numbers. At equal places the lower owner comes first.
+    A block fills the first slot not filled yet that does not end before it.
     """
     slot = (width << _FRACTION_BITS) // number << _OWNER_BITS
     places = range((slot >> _OWNER_BITS + 1 << _OWNER_BITS) + owner, slot * number, slot)
     if not offsets:
         return list(places)
+    fills = [(offset << _FRACTION_BITS + _OWNER_BITS) - slot // 2 for offset in offsets]
+    fills.append(slot * number)  # beyond all places
+    coming = iter(fills)
+    fill = next(coming)
     empty: list[int] = []
-    used = 0
     for place in places:
-        if (
-            used < len(offsets)
-            and offsets[used] << _FRACTION_BITS + _OWNER_BITS <= place + slot // 2
-        ):
-            used += 1
+        if fill <= place:
+            fill = next(coming)
         else:
             empty.append(place)
     return empty[: number - len(offsets)]
