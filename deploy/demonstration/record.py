@@ -27,8 +27,9 @@ class Phase:
     end: int
     """The first moment that is no longer part of it."""
     fault: int | None = None
-    """When what upset it happened; None in settled phases, and where nothing was lost (a
-    director's return)."""
+    """When the director was lost, or came back; None where nothing happens."""
+    planned: bool = False
+    """Nothing was lost: blocks move from hand to hand, whenever their holders see fit."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Report:
     per_director: Mapping[str, int]
     """Probes that each director accepted."""
     takeover_ms: float | None = None
-    """Unsettled phases: for how long probes went unanswered. Counted to the last unanswered
-    probe: from the fault, or, where nothing was lost, from the first unanswered one."""
+    """Where something happened: for how long probes went unanswered, to the last of them. From
+    the fault; where nothing was lost, from the first unanswered one."""
     connections: int = 0
     connections_answered: int = 0
     """By exactly one director, with a real server's name for an answer."""
@@ -160,14 +161,16 @@ class Record:
             accepted_never=counts[0],
             accepted_twice=counts[2],
             per_director=dict(shares),
-            takeover_ms=None if phase.settled else _takeover(phase.fault, unanswered),
+            takeover_ms=_takeover(phase, unanswered),
             connections=len(answered),
             connections_answered=sum(answered),
         )
 
 
-def _takeover(fault: int | None, unanswered: list[int]) -> float:
-    """Milliseconds from the fault, else from the first unanswered probe, to the last one."""
-    if not unanswered:
+def _takeover(phase: Phase, unanswered: list[int]) -> float | None:
+    if phase.fault is None:
+        return None
+    lost = [moment for moment in unanswered if moment >= phase.fault]
+    if not lost:
         return 0.0
-    return round((unanswered[-1] - (unanswered[0] if fault is None else fault)) / MS, 1)
+    return round((lost[-1] - (lost[0] if phase.planned else phase.fault)) / MS, 1)

@@ -3,7 +3,8 @@
 
 The host's `/` is read-only below a tmpfs; /proc, /sys, /dev, /run and /tmp are the guest's
 own. What lies on the host under /run or /tmp is not seen, except the project's checkout and
-the cache. Files that change on the host while a guest runs may be seen as they were.
+the cache. Files that change on the host while a guest runs may be seen as they were; Python's
+libraries and the package `saru` always are, read-only (see image.py).
 
     with Guest.boot("walter", kernel="6.1") as guest:
         print(guest.run(["uname", "-r"]).stdout)
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.lab import cache, kernels, qemu
+from deploy.lab import cache, image, kernels, qemu
 from deploy.lab.cache import PROJECT, LabError
 from deploy.lab.channel import (
     GRACE,
@@ -35,6 +36,7 @@ from deploy.lab.channel import (
     Listener,
     Process,
 )
+from deploy.lab.image import Image
 from deploy.lab.kernels import Kernel
 from deploy.lab.qemu import Nic
 
@@ -99,6 +101,7 @@ class Guest:
         where = directory or Path(tempfile.mkdtemp(prefix=f"saru-{name}-"))
         where.mkdir(parents=True, exist_ok=True)
         guest = cls(name, chosen, where, owned)
+        disks = image.build()
 
         def words(accel: str) -> list[str]:
             prefix = ["ip", "netns", "exec", namespace] if namespace else []
@@ -112,8 +115,9 @@ class Guest:
                 cpus=cpus,
                 nics=nics,
                 shares=list((shares or {}).values()),
+                disks=[disk.path for disk in disks],
                 icount=icount,
-                append=f"{append} {_environment(name, chosen, list(shares or {}))}",
+                append=f"{append} {_environment(name, chosen, disks, list(shares or {}))}",
             )
 
         accel = "tcg" if icount else qemu.accelerator(chosen)
@@ -322,7 +326,7 @@ class Guest:
         self.close()
 
 
-def _environment(name: str, kernel: Kernel, shares: Sequence[str]) -> str:
+def _environment(name: str, kernel: Kernel, disks: Sequence[Image], shares: Sequence[str]) -> str:
     """What the guest's init is told, as words of the kernel's command line."""
     agent = Path(__file__).with_name("agent.py")
     shown = [
@@ -330,11 +334,17 @@ def _environment(name: str, kernel: Kernel, shares: Sequence[str]) -> str:
         for path in (PROJECT, cache.root())
         if path.is_relative_to("/tmp") or path.is_relative_to("/run")
     ]
+    covers = [
+        f"vd{letter}/{number}:{path}"
+        for letter, disk in zip("abcdefgh", disks, strict=False)
+        for number, path in enumerate(disk.directories)
+    ]
     words = {
         "name": name,
         "agent": agent,
         "modules": kernel.modules,
         "shown": " ".join(shown),
+        "disks": " ".join(covers),
         "shares": " ".join(f"share{number}:{path}" for number, path in enumerate(shares)),
     }
     return " ".join(f'saru_{key}="{value}"' for key, value in words.items() if str(value))

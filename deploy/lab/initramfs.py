@@ -13,11 +13,16 @@ from deploy.lab.cache import LabError
 from deploy.lab.kernels import Kernel
 
 BUSYBOX = Path("/bin/busybox")
-MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console", "virtio_net")
+# crc32c_generic is what libcrc32c, and so erofs, asks the kernel for by another name.
+MODULES = (
+    *("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console", "virtio_net"),
+    *("virtio_blk", "crc32c_generic", "erofs"),
+)
 
 # What the kernel does not know of its command line is handed to us as arguments and
 # environment: saru_name; saru_agent, saru_modules (paths on the host); saru_shown (more paths);
-# saru_shares (TAG:PATH for each directory of the host that the guest may write to).
+# saru_shares (TAG:PATH for each directory of the host that the guest may write to);
+# saru_disks (DISK/DIRECTORY:PATH for each directory of a disk and what it is laid over).
 SCRIPT = """#!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 export PATH=/bin
@@ -55,6 +60,15 @@ for share in $saru_shares; do
     mkdir -p .${share#*:}
     mount -t 9p -o trans=virtio,version=9p2000.L,cache=none ${share%%:*} .${share#*:}
 done
+for covered in $saru_disks; do
+    from=${covered%%:*}
+    disk=${from%%/*}
+    if [ ! -d /disks/$disk ]; then
+        mkdir /disks/$disk
+        mount -t erofs -o ro /dev/$disk /disks/$disk
+    fi
+    mount -o bind /disks/$from .${covered#*:}
+done
 mkdir -p lib/modules/$(uname -r)
 mount -o bind ./$saru_modules lib/modules/$(uname -r)
 echo "$saru_name" > etc/hostname
@@ -78,7 +92,7 @@ def build(kernel: Kernel) -> Path:
 
 
 def _archive(kernel: Kernel) -> Iterator[bytes]:
-    for name in ("bin", "modules", "proc", "sys", "dev", "lower", "upper", "root"):
+    for name in ("bin", "modules", "proc", "sys", "dev", "lower", "upper", "disks", "root"):
         yield _entry(name, stat.S_IFDIR | 0o755)
     yield _entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     yield _entry("dev/null", stat.S_IFCHR | 0o666, device=(1, 3))

@@ -50,6 +50,7 @@ def command(
     cpus: int,
     nics: Sequence[Nic],
     shares: Sequence[Path],
+    disks: Sequence[Path],
     icount: bool,
     append: str,
 ) -> list[str]:
@@ -75,6 +76,9 @@ def command(
         name = f"agent.{number}"
         words += ["-chardev", f"socket,id=a{number},path={directory}/{name},server=on,wait=off"]
         words += ["-device", f"virtserialport,chardev=a{number},name=saru.{number}"]
+    for number, disk in enumerate(disks):
+        words += ["-drive", f"if=none,id=d{number},format=raw,readonly=on,file={disk}"]
+        words += ["-device", f"virtio-blk-pci,drive=d{number}"]
     for number, share in enumerate(shares):
         words += ["-fsdev", f"local,id=s{number},path={share},security_model=none"]
         words += ["-device", f"virtio-9p-pci,fsdev=s{number},mount_tag=share{number}"]

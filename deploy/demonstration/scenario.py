@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What happens in the demonstration, in order, while every block is probed without a pause."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from deploy.demonstration.capture import Capture
+from deploy.demonstration.prober import Connection, Connections, Prober
+from deploy.demonstration.record import Phase, Record, Report
+from deploy.lab import configuration, topology
+from deploy.lab.cache import LabError
+from deploy.lab.laboratory import Laboratory
+
+BLOCKS = 1024
+RATE = 800
+"""Probes a second. Three emulated guests on two cores see every one of them three times."""
+ROUNDS = 3
+"""How often a settled phase probes every block, at least."""
+CONNECTIONS = 100
+"""TCP connections in a settled phase."""
+CONNECTIONS_SECONDS = 15.0
+"""What they may take; those not made by then are not waited for."""
+TAKEOVER = 1.03
+"""A settled phase begins this many times the deadtime after a fault..."""
+GRACE_SECONDS = 1.5
+"""...and this much later."""
+DRAIN_SECONDS = 0.5
+"""A settled phase ends this long before the next fault: a director that loses power takes with it
+the packets that it has received and not looked at."""
+STEADY_SECONDS = 120.0
+"""How long a return may take, a guest's boot among it."""
+DAEMON = "-m saru --debug"
+
+Say = Callable[[str], None]
+
+
+class Scenario:
+    """The faults, and the phases between them. `laboratory` is up already."""
+
+    def __init__(self, laboratory: Laboratory, say: Say) -> None:
+        self._lab = laboratory
+        self._say = say
+        self._directors = laboratory.setup().directors
+        self.record = Record({topology.director(n).mac(1): n for n in self._directors})
+        client = laboratory.network.namespace(topology.CLIENT)
+        target = (topology.VIP, topology.PORT)
+        self._capture = Capture(self.record, laboratory.name, topology.SERVER_SEGMENT, target)
+        self._prober = Prober(self.record, client, target, BLOCKS, RATE)
+        self._connections = Connections(client, target, BLOCKS)
+        self._made: dict[Phase, list[Connection]] = {}
+        self._phases: list[Phase] = []
+
+    def play(self) -> list[Report]:
+        """Let it all happen; a report for each phase, in order."""
+        with self._probing():
+            begin = time.monotonic_ns()
+            everyone = self._directors
+            steady = self._await_steady(everyone, begin)
+            self._phases.append(Phase("the directors start", False, begin, time.monotonic_ns()))
+            self._settled(f"{len(everyone)} directors share the VIP")
+            if steady:
+                self._faults()
+            time.sleep(DRAIN_SECONDS)
+        return [self._report(phase) for phase in self._phases]
+
+    def _faults(self) -> None:
+        first = self._master(self._directors[0])
+        self._fault(f"{first}, the master, loses power", lambda: self._lab.kill(first))
+        self._settled(f"without {first}")
+        self._return(f"{first} boots and returns", lambda: self._lab.boot(first, lambda _: None))
+        self._settled(f"{first} is back")
+
+        second = self._master(first)
+        self._fault(
+            f"{second}, the master, its daemon stopped", lambda: self._signal(second, "STOP")
+        )
+        self._settled(f"without {second}'s daemon")
+        self._return(f"{second}'s daemon goes on", lambda: self._signal(second, "CONT"))
+        self._settled(f"{second} is back")
+
+        third = self._master(first)
+        others = [name for name in self._directors if name != third]
+        self._fault(
+            f"{third}, the master, cut off from the others",
+            lambda: self._lab.cut([[third], others]),
+        )
+        self._settled(f"{third} cut off from the others")
+        self._return(f"{third}'s cables mended", self._lab.heal)
+        self._settled(f"{third} is back")
+
+    @contextmanager
+    def _probing(self) -> Iterator[None]:
+        self._capture.open()
+        self._prober.start()
+        try:
+            yield
+        finally:
+            try:
+                self._prober.stop()
+                time.sleep(DRAIN_SECONDS)
+            finally:
+                self._capture.stop()
+
+    def _settled(self, name: str) -> None:
+        """A phase in which every probe must be accepted exactly once."""
+        self._say(f"{name}: every block probed {ROUNDS} times, and {CONNECTIONS} connections made")
+        begin, first = time.monotonic_ns(), len(self.record)
+        enough = time.monotonic() + CONNECTIONS_SECONDS
+        made = self._connections.make(CONNECTIONS, lambda: time.monotonic() > enough)
+        while len(self.record) < first + ROUNDS * BLOCKS:
+            self._sleep(0.05)
+        phase = Phase(name, True, begin, time.monotonic_ns())
+        self._made[phase] = made
+        self._phases.append(phase)
+
+    def _fault(self, name: str, strike: Callable[[], object]) -> None:
+        """Something breaks; until the next phase begins, some blocks may go unanswered."""
+        begin = time.monotonic_ns()
+        self._sleep(DRAIN_SECONDS)
+        self._say(name)
+        fault = time.monotonic_ns()
+        strike()
+        settled = fault / 1e9 + TAKEOVER * configuration.DEADTIME_SECONDS + GRACE_SECONDS
+        while time.monotonic() < settled:
+            self._sleep(0.01)
+        self._phases.append(Phase(name, False, begin, time.monotonic_ns(), fault))
+
+    def _return(self, name: str, mend: Callable[[], object]) -> None:
+        """Somebody comes back; the phase lasts until he holds his share."""
+        begin = time.monotonic_ns()
+        self._sleep(DRAIN_SECONDS)
+        self._say(name)
+        fault = time.monotonic_ns()
+        mend()
+        self._await_steady(self._directors, fault)
+        self._phases.append(Phase(name, False, begin, time.monotonic_ns(), fault, planned=True))
+
+    def _await_steady(self, everyone: Sequence[str], since: int) -> bool:
+        """Wait until each of `everyone` is seen to hold his share; say so if it takes too long."""
+        window = int(1.3e9 * BLOCKS / RATE)
+        limit = time.monotonic() + STEADY_SECONDS
+        while True:
+            self._sleep(0.25)
+            end = time.monotonic_ns() - int(DRAIN_SECONDS * 1e9)
+            why = self.record.steady(max(since, end - window), end, BLOCKS, everyone)
+            if not why:
+                return True
+            if time.monotonic() > limit:
+                self._say(f"not settled after {STEADY_SECONDS:.0f} seconds: {why}")
+                return False
+
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+        self._prober.check()
+        self._capture.check()
+
+    def _master(self, asked: str) -> str:
+        """Who is master, as the daemon of `asked` says."""
+        guest = self._lab.guest(asked)
+        try:
+            said = json.loads(guest.run(["saru", "status", "--json"]).stdout)
+        finally:
+            guest.close()
+        if not said["master"]:
+            raise LabError(f"{asked} hears no master: {'; '.join(said['problems'])}")
+        return str(said["master"])
+
+    def _signal(self, name: str, signal: str) -> None:
+        """Send a signal to a director's daemon."""
+        guest = self._lab.guest(name)
+        try:
+            guest.run(["pkill", f"-{signal}", "-f", "--", DAEMON])
+        finally:
+            guest.close()
+
+    def _report(self, phase: Phase) -> Report:
+        return self.record.report(
+            phase,
+            [
+                bool(one.real) and len(self.record.flow(one.port)) == 1
+                for one in self._made.get(phase, ())
+            ],
+        )
