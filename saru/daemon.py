@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 import sdnotify
 
@@ -41,8 +42,8 @@ def run(config: Config, debug: bool, log_facility: str | None) -> None:
     where = log.destination(
         log_facility, debug=debug, configured=config.log.facility, environment=os.environ
     )
-    log.set_up(where, debug=debug)
     with Lock.acquire(config.daemon.run, config.cluster.name):
+        log.set_up(where, debug=debug)
         keys = authkeys.load(config.heartbeat.authkeys)
         incarnation = next_incarnation(config.daemon.state, config.cluster.name)
         for text in (*config.warnings, *config.caveats()):
@@ -76,6 +77,7 @@ class Daemon:
         self._holders: dict[int, Holders] = {}
         self._reported: object = None
         self._stopping = asyncio.Event()
+        self._bug: BaseException | None = None
         self._moved = asyncio.Event()
         self._systemd = sdnotify.SystemdNotifier()
         self._control = control.Control(
@@ -94,6 +96,7 @@ class Daemon:
     async def main(self) -> None:
         """Run until told to stop; the tables are empty before the first beat (R8) and after."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._broke)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         tasks = []
@@ -136,6 +139,8 @@ class Daemon:
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+            if self._bug is not None:
+                raise self._bug
             if stop in done:
                 await self._leave()
             for task in done - {stop}:
@@ -149,6 +154,12 @@ class Daemon:
             for task in (*tasks, stop):
                 task.cancel()
             await asyncio.gather(*tasks, stop, return_exceptions=True)
+
+    def _broke(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A bug: end, with empty tables, before it does harm. Another start is a clean one."""
+        loop.default_exception_handler(context)
+        self._bug = context.get("exception") or RuntimeError(context["message"])
+        self._stopping.set()
 
     async def _leave(self) -> None:
         """Hand the blocks over, as far as anybody takes them within a lease, and say goodbye."""

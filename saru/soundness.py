@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from saru.core.beat import Allocation, Beat
-from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, Session, Term, Version
+from saru.core.term import COUNTER_MAX, INCARNATION_MAX, NEVER, PLACE_MAX, Session, Term, Version
 from saru.reading import is_name
 
 NUMBER_MAX = 2**63 - 1  # running numbers; one below the kernel's width, so that adding 1 fits
@@ -38,9 +38,9 @@ def check_beat(beat: Beat) -> None:
         _member(heard.node, heard.session)
         _number(heard.seq)
     for ask in beat.asks:
-        _member(ask.node, ask.session)
+        _fenced(ask.node, ask.session)
     for promise in beat.promises:
-        _member(promise.node, promise.session)
+        _fenced(promise.node, promise.session)
         _number(promise.seq)
     _check_ids(beat)
 
@@ -102,6 +102,13 @@ def _session(session: Session) -> None:
 def _member(node: str, session: Session) -> None:
     _name(node)
     _session(session)
+
+
+def _fenced(node: str, session: Session) -> None:
+    """A node to be fenced may never have been heard by anybody: its session is NEVER then."""
+    _name(node)
+    if session != NEVER:
+        _session(session)
 
 
 def _members(members: Sequence[object]) -> None:

@@ -13,7 +13,7 @@ from saru.core.invariants import well_formed
 from saru.core.library import Library
 from saru.core.peer import Peer, Sent
 from saru.core.settings import Quorum, Settings
-from saru.core.term import Session, Term
+from saru.core.term import NEVER, Session, Term
 
 
 class Mastership:
@@ -45,7 +45,7 @@ class Mastership:
 
     def _newest_session(self, peer: Peer) -> Session:
         """The newest session of a node that anyone has told of."""
-        newest = peer.beat.session if peer.beat else Session(0, 0)
+        newest = peer.beat.session if peer.beat else NEVER
         for other in self._peers.values():
             if other.beat is not None:
                 for heard in other.beat.heard:
@@ -97,7 +97,7 @@ class Mastership:
     def director(self, peer: Peer, now: int) -> Director:
         """What the master can say of another director now."""
         beat, length = peer.beat, self._settings.lease
-        session = beat.session if beat else Session(0, 0)
+        session = beat.session if beat else NEVER
         if self._fences.holds(peer.name, session):
             return Director(peer.name, session, Standing.FENCED, (), 0, False, False)
         if beat is None or beat.term != self._term or not peer.fresh(now, length):

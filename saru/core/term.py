@@ -31,6 +31,9 @@ class Session(msgspec.Struct, frozen=True, order=True, array_like=True):
         return f"{self.incarnation}.{self.number}"
 
 
+NEVER = Session(0, 0)  # the session of a node that nobody has heard
+
+
 class Term(msgspec.Struct, frozen=True, order=True, array_like=True):
     """One candidacy. No two are alike: a place among the voters stands once per counter and life.
 

@@ -18,6 +18,7 @@ from saru.core.coordinator import Coordinator
 from saru.core.invariants import InvariantError, never_two
 from saru.core.settings import Division, Quorum, Settings
 from saru.core.term import Version
+from saru.soundness import check_beat
 
 MS = 1000
 KEEPALIVE = 100 * MS
@@ -286,6 +287,8 @@ class World:
 
     def send(self, node: Node, message: Beat | Allocation) -> None:
         """Send to everyone: lost, late, doubled, or not at all."""
+        if isinstance(message, Beat):
+            check_beat(message)  # as it would be before it goes on the wire
         for other in self.nodes.values():
             if other is node or (node.name, other.name) in self.cut:
                 continue
