@@ -114,6 +114,27 @@ def test_three_equal_directors_stay_even() -> None:
     assert max(worst.values()) <= 1.02, f"max/mean: {measured}; {where}"
 
 
+def test_three_equal_directors_stay_mixed() -> None:
+    """Wherever one looks at 64 blocks in a row or more, each director has its part of them.
+
+    This is for ports that nobody has thought of: a stretch of any length holds not
+    many more or fewer blocks of a director than an even mix would have there.
+    """
+    worst = longest = 0.0
+    for seed in range(HISTORIES // 20):
+        cluster = Cluster(dict.fromkeys(("walter", "wendy", "wanda"), 100), random.Random(seed))
+        for holding in cluster.history(2 * EVENTS):
+            for bitmap in holding.values():
+                part = bitmap.bit_count() / BLOCKS
+                for start in range(0, BLOCKS - 64, 5):
+                    here = (bitmap >> start & (1 << 64) - 1).bit_count()
+                    worst = max(worst, abs(here - 64 * part))
+                longest = max(longest, *map(len, f"{bitmap:0{BLOCKS}b}".split("1")))
+    measured = f"off by {worst:.1f} in 64 blocks; {longest} blocks in a row without one"
+    assert worst <= 4, measured
+    assert longest <= 10, measured
+
+
 def unequal_weights(chance: random.Random) -> dict[str, int]:
     """Weights for 2 to 8 directors, alike or far apart."""
     ranges = [(1, 10), (50, 150), (1, 1000)]
