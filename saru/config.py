@@ -32,7 +32,7 @@ from saru.config_tree import (
     Service,
     Times,
 )
-from saru.core.settings import Division, Quorum, Settings
+from saru.core.settings import Division, Quorum
 from saru.core.term import PLACE_MAX
 from saru.duration import HOUR, MS, SECOND
 from saru.duration import text as written
@@ -58,7 +58,6 @@ __all__ = [
     "Service",
     "Times",
     "load",
-    "settings",
 ]
 
 DEFAULT_PATH = Path("/etc/saru/saru.conf")
@@ -97,21 +96,6 @@ def load(
         place = f"{found}: " if found else ""
         raise ConfigError([place + error for error in errors])
     return config
-
-
-def settings(config: Config) -> Settings:
-    """The part of a configuration that the core runs on."""
-    return Settings(
-        nodes=tuple(sorted(config.cluster.nodes)),
-        witnesses=tuple(sorted(config.cluster.witnesses)),
-        quorum=config.cluster.quorum,
-        keepalive=config.times.keepalive,
-        deadtime=config.times.deadtime,
-        initdead=config.times.initdead,
-        divisions=tuple(sorted(config.ids, key=lambda division: division.id)),
-        join_delay=config.times.join_delay,
-        warntime=config.times.warntime,
-    )
 
 
 def _document(path: Path | None) -> tuple[dict[str, object], Path | None]:

@@ -21,7 +21,6 @@ from saru.config import (
     RulesMode,
     Service,
     load,
-    settings,
 )
 from saru.core.settings import Division, Quorum
 from saru.duration import HOUR, MS, SECOND
@@ -69,7 +68,7 @@ def test_defaults_without_a_file() -> None:
         initdead=20_404_040_406,
         join_delay=30 * SECOND,
     )
-    assert found.times.initdead >= 2 * settings(found).lease_plus
+    assert found.times.initdead >= 2 * found.settings().lease_plus
     assert found.heartbeat.mode is HeartbeatMode.MULTICAST
     assert (found.heartbeat.group, found.heartbeat.port) == ("225.0.0.7", 694)
     assert (found.services, found.link, found.warnings) == ((), None, ())
@@ -341,7 +340,7 @@ def test_times_follow_from_each_other(
 
 def test_the_smallest_start_up_wait_is_never_less_than_two_leases(tmp_path: Path) -> None:
     found = load_text(tmp_path, "[times]\ndeadtime = 10\ninitdead = 20.4\n")
-    assert found.times.initdead == 2 * settings(found).lease_plus
+    assert found.times.initdead == 2 * found.settings().lease_plus
 
 
 def test_two_voters_are_warned_that_they_need_each_other(tmp_path: Path) -> None:
@@ -355,7 +354,7 @@ def test_two_voters_are_warned_that_they_need_each_other(tmp_path: Path) -> None
 def test_the_settings_of_the_core_are_in_order(tmp_path: Path) -> None:
     text = THREE + "witnesses = ['wendy']\n[[id]]\nid = 9\n[[id]]\nid = 2\nblocks = 16\nseed = 5\n"
     found = load_text(tmp_path, text)
-    made = settings(found)
+    made = found.settings()
     assert made.nodes == ("walter", "wanda", "wendy")
     assert made.witnesses == ("wendy",)
     assert made.divisions == (Division(2, 16, 5), Division(9, 1024, 0))
@@ -367,7 +366,7 @@ def test_the_settings_of_the_core_are_in_order(tmp_path: Path) -> None:
 def test_order_and_way_of_writing_do_not_change_the_digest(tmp_path: Path) -> None:
     one = load_text(tmp_path, "[cluster]\nnodes = ['walter', 'wendy']\n[times]\nkeepalive = 2\n")
     two = load_text(tmp_path, "[cluster]\nnodes = ['wendy', 'walter']\n[times]\ndeadtime = '10s'\n")
-    assert settings(one).digest() == settings(two).digest()
+    assert one.settings().digest() == two.settings().digest()
 
 
 def test_the_command_line_goes_over_the_file(tmp_path: Path) -> None:
