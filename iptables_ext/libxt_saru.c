@@ -202,7 +202,7 @@ static void saru_save(const void *ip, const struct xt_entry_match *match)
 	.revision	= 0,							\
 	.family		= which_family,						\
 	.size		= XT_ALIGN(sizeof(struct xt_saru_mtinfo)),		\
-	.userspacesize	= offsetof(struct xt_saru_mtinfo, rule),		\
+	.userspacesize	= offsetof(struct xt_saru_mtinfo, resolved_map),		\
 	.help		= saru_help,						\
 	.init		= saru_init,						\
 	.x6_parse	= saru_parse,						\

@@ -9,6 +9,7 @@
 #define _SARU_HASH_H
 
 #include <linux/jhash.h>
+#include <linux/log2.h>
 #include <linux/string.h>
 #include <linux/types.h>
 
@@ -32,19 +33,10 @@ struct saru_fields {
 	__be16 dst_port;
 };
 
-/*
- * The block of a value that is spread over all 32 bits. For a hash this is
- * reciprocal_scale(value, blocks), because blocks is a power of two.
- */
-static inline u32 saru_block_of_value(u32 value, u8 shift)
+static inline void saru_division_init(struct saru_division *division, u32 blocks, u32 seed)
 {
-	return value >> shift;
-}
-
-/* Blocks of equal width in numeric order. */
-static inline u32 saru_block_of_port_range(__be16 port, u8 shift)
-{
-	return saru_block_of_value((u32)be16_to_cpu(port) << 16, shift);
+	division->seed = seed;
+	division->shift = 32 - ilog2(blocks);
 }
 
 /* jhash reads the last words byte by byte, as little-endian: on such a host jhash2 is its equal. */
@@ -95,19 +87,33 @@ static inline u32 saru_hash_fields(const struct saru_fields *fields, u8 sense, u
 	return saru_hash_words(words, count, seed);
 }
 
-/* The range of a lone field; checkentry has refused all that this cannot divide. */
-static inline u32 saru_block_of_field_range(const struct saru_fields *fields, u8 sense, u8 shift)
+/* This shift is reciprocal_scale(hash, blocks), because blocks is a power of two. */
+static inline u32 saru_block_of_hash(const struct saru_fields *fields, u8 sense,
+				     const struct saru_division *division)
+{
+	return saru_hash_fields(fields, sense, division->seed) >> division->shift;
+}
+
+/* A lone field as a number of 32 bits: a port is its upper half. */
+static inline u32 saru_field_value(const struct saru_fields *fields, u8 sense)
 {
 	switch (sense) {
 	case SARU_SENSE_SRC_ADDR:
-		return saru_block_of_value(be32_to_cpu(*fields->src_addr), shift);
+		return be32_to_cpu(*fields->src_addr);
 	case SARU_SENSE_DST_ADDR:
-		return saru_block_of_value(be32_to_cpu(*fields->dst_addr), shift);
+		return be32_to_cpu(*fields->dst_addr);
 	case SARU_SENSE_SRC_PORT:
-		return saru_block_of_port_range(fields->src_port, shift);
+		return (u32)be16_to_cpu(fields->src_port) << 16;
 	default:
-		return saru_block_of_port_range(fields->dst_port, shift);
+		return (u32)be16_to_cpu(fields->dst_port) << 16;
 	}
+}
+
+/* Blocks of equal width; checkentry has refused all that this cannot divide. */
+static inline u32 saru_block_of_range(const struct saru_fields *fields, u8 sense,
+				      const struct saru_division *division)
+{
+	return saru_field_value(fields, sense) >> division->shift;
 }
 
 #endif /* _SARU_HASH_H */

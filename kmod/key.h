@@ -27,14 +27,6 @@
 
 #define SARU_SENSE_PORTS	(SARU_SENSE_SRC_PORT | SARU_SENSE_DST_PORT)
 
-/* What a rule looks at, worked out once from struct xt_saru_mtinfo. */
-struct saru_key {
-	u8 sense;
-	u8 map;			/* SARU_MAP_HASH or SARU_MAP_RANGE */
-	bool port_range;	/* one port, by range: has a short way through */
-	u8 port_at;		/* where that port stands in the transport header */
-};
-
 /* One IP header, and where the transport header behind it begins. */
 struct saru_header {
 	const __be32 *src_addr;
@@ -47,18 +39,6 @@ struct saru_header {
 		struct ipv6hdr ipv6;
 	} buffer;
 };
-
-static inline void saru_key_init(struct saru_key *key, u8 sense, u8 map)
-{
-	bool one_port = sense == SARU_SENSE_SRC_PORT || sense == SARU_SENSE_DST_PORT;
-
-	if (map == SARU_MAP_AUTO)
-		map = one_port ? SARU_MAP_RANGE : SARU_MAP_HASH;
-	key->sense = sense;
-	key->map = map;
-	key->port_range = one_port && map == SARU_MAP_RANGE;
-	key->port_at = sense == SARU_SENSE_DST_PORT ? sizeof(__be16) : 0;
-}
 
 /* All of these begin with the source port and the destination port. */
 static inline bool saru_protocol_has_ports(u8 protocol)
@@ -233,40 +213,59 @@ static inline int saru_fields_read(struct saru_fields *fields, struct saru_heade
 	return 0;
 }
 
+static inline u8 saru_map_resolve(u8 map, u8 sense)
+{
+	if (map != SARU_MAP_AUTO)
+		return map;
+	return sense == SARU_SENSE_SRC_PORT || sense == SARU_SENSE_DST_PORT ? SARU_MAP_RANGE :
+									       SARU_MAP_HASH;
+}
+
 /*
- * The block of any packet under any key; its IP header begins at `at`. Returns
- * 0 to blocks - 1, SARU_KEY_NONE or SARU_KEY_TRUNCATED.
+ * Whether the short way serves a rule. `protocol` is the one that the rule asks
+ * for by itself, or 0.
  */
-static inline int saru_key_block(const struct saru_key *key, const struct saru_division *division,
+static inline bool saru_key_has_short_way(const struct xt_saru_mtinfo *info, u8 protocol)
+{
+	return info->sense == SARU_SENSE_SRC_PORT && info->resolved_map == SARU_MAP_RANGE &&
+	       saru_protocol_has_ports(protocol);
+}
+
+/*
+ * The block of any packet by any rule; its IP header begins at `at`. Returns 0 to
+ * blocks - 1, SARU_KEY_NONE or SARU_KEY_TRUNCATED.
+ */
+static inline int saru_key_block(const struct xt_saru_mtinfo *info,
+				 const struct saru_division *division,
 				 const struct sk_buff *skb, int at, bool ipv6)
 {
 	struct saru_header header;
 	struct saru_fields fields;
 	int ret;
 
-	ret = saru_fields_read(&fields, &header, skb, at, key->sense, ipv6);
+	ret = saru_fields_read(&fields, &header, skb, at, info->sense, ipv6);
 	if (ret)
 		return ret;
-	if (key->map == SARU_MAP_RANGE)
-		return saru_block_of_field_range(&fields, key->sense, division->shift);
-	return saru_block_of_value(saru_hash_fields(&fields, key->sense, division->seed),
-				   division->shift);
+	if (info->resolved_map == SARU_MAP_RANGE)
+		return saru_block_of_range(&fields, info->sense, division);
+	return saru_block_of_hash(&fields, info->sense, division);
 }
 
 /*
- * The short way for most packets, by a key with port_range: the transport header
- * at `at`, of a packet that is no later fragment, is in the skb's linear part.
- * Same results as saru_key_block(); SARU_KEY_NONE means: ask that.
+ * The short way, where a rule has it: whether a transport header at `at`, in a
+ * packet that is no later fragment, has its ports in the skb's linear part …
  */
-static inline int saru_key_block_short(const struct saru_key *key,
-				       const struct saru_division *division,
-				       const struct sk_buff *skb, unsigned int at, u8 protocol)
+static __always_inline bool saru_key_is_short(const struct sk_buff *skb, unsigned int at)
 {
-	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) ||
-	    at + 2 * sizeof(__be16) > skb_headlen(skb))
-		return SARU_KEY_NONE;
-	return saru_block_of_port_range(*(const __be16 *)(skb->data + at + key->port_at),
-					division->shift);
+	return at + sizeof(__be32) <= skb_headlen(skb);
+}
+
+/* … and its block, which saru_key_block() would give too: both ports, the source's above. */
+static __always_inline unsigned long saru_key_block_short(const struct saru_division *division,
+							  const struct sk_buff *skb,
+							  unsigned int at)
+{
+	return be32_to_cpu(*(const __be32 *)(skb->data + at)) >> division->shift;
 }
 
 #endif /* _SARU_KEY_H */

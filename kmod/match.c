@@ -6,7 +6,8 @@
 #include <linux/ipv6.h>
 #include <linux/module.h>
 #include <linux/netfilter/x_tables.h>
-#include <linux/slab.h>
+#include <linux/netfilter_ipv4/ip_tables.h>
+#include <linux/netfilter_ipv6/ip6_tables.h>
 #include <net/ipv6.h>
 #include <net/netfilter/ipv4/nf_defrag_ipv4.h>
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
@@ -14,12 +15,6 @@
 #include "key.h"
 #include "match.h"
 #include "table.h"
-
-struct saru_rule {
-	struct saru_id *id;
-	struct saru_key key;
-	bool invert;
-};
 
 /* A frame to a multicast MAC: TCP would refuse what this director has accepted. */
 static noinline void mark_for_this_host(const struct sk_buff *skb, bool ipv6)
@@ -30,86 +25,84 @@ static noinline void mark_for_this_host(const struct sk_buff *skb, bool ipv6)
 	((struct sk_buff *)skb)->pkt_type = PACKET_HOST;
 }
 
-/* The last two questions: is the block held, and has the deadline not passed? */
-static __always_inline bool judge_block(const struct saru_id *id, const struct saru_table *table,
-					u32 block, const struct sk_buff *skb, bool ipv6)
+static noinline bool judge_expired(const struct xt_saru_mtinfo *info)
 {
-	if (!saru_table_holds(table, block)) {
-		this_cpu_inc(id->counters->rejected);
-		return false;
-	}
-	if (unlikely(saru_table_expired(table))) {
-		this_cpu_inc(id->counters->expired);
-		return false;
-	}
-	this_cpu_inc(id->counters->accepted);
-	if (table->packets)
-		this_cpu_inc(table->packets[block]);
-	if (unlikely(skb->pkt_type == PACKET_MULTICAST))
-		mark_for_this_host(skb, ipv6);
-	return true;
+	this_cpu_inc(info->state->counters->expired);
+	return !info->verdict;
 }
 
-/* The long way: any key, any packet. */
+/* Of a held block; counted already, so that no more than this is kept over the clock's call. */
+static __always_inline bool judge_deadline(const struct xt_saru_mtinfo *info,
+					   const struct saru_table *table)
+{
+	if (unlikely(saru_table_expired(table)))
+		return judge_expired(info);
+	return info->verdict;
+}
+
+static __always_inline bool reject(const struct xt_saru_mtinfo *info)
+{
+	this_cpu_inc(info->state->counters->rejected);
+	return !info->verdict;
+}
+
+/* The long way: any rule, any packet. */
 static noinline bool judge_packet(const struct sk_buff *skb, struct xt_action_param *par,
-				  const struct saru_rule *rule, const struct saru_table *table,
 				  bool ipv6)
 {
-	int block = saru_key_block(&rule->key, &table->division, skb, skb_network_offset(skb),
-				   ipv6);
+	const struct xt_saru_mtinfo *info = par->matchinfo;
+	const struct saru_table *table = rcu_dereference(info->state->table);
+	bool matches;
+	int block;
 
-	if (block >= 0)
-		return judge_block(rule->id, table, block, skb, ipv6) ^ rule->invert;
-	this_cpu_inc(rule->id->counters->no_key);
-	if (block == SARU_KEY_TRUNCATED) {
-		par->hotdrop = true;
-		return false;
+	if (!table)
+		return reject(info);
+	block = saru_key_block(info, &table->division, skb, skb_network_offset(skb), ipv6);
+	if (block < 0) {
+		this_cpu_inc(info->state->counters->no_key);
+		par->hotdrop = block == SARU_KEY_TRUNCATED;
+		return !par->hotdrop && !info->verdict;
 	}
-	return rule->invert;
+	if (!saru_table_holds(table, block))
+		return reject(info);
+	if (table->packets)
+		this_cpu_inc(table->packets[block]);
+	else
+		this_cpu_inc(info->state->counters->held);
+	matches = judge_deadline(info, table);
+	if (matches == info->verdict && skb->pkt_type == PACKET_MULTICAST)
+		mark_for_this_host(skb, ipv6);
+	return matches;
 }
 
-static noinline bool judge_without_table(const struct saru_rule *rule)
+/*
+ * The short way: by source port and range, to this host's MAC. It is for rules
+ * that ask for the protocol: par->thoff and par->fragoff are right in IPv6 too.
+ */
+static __always_inline bool judge(const struct sk_buff *skb, struct xt_action_param *par,
+				  bool ipv6)
 {
-	this_cpu_inc(rule->id->counters->rejected);
-	return rule->invert;
+	const struct xt_saru_mtinfo *info = par->matchinfo;
+	const struct saru_table *table = rcu_dereference(info->short_state->short_table);
+	unsigned long block;
+
+	if (par->fragoff || skb->pkt_type != PACKET_HOST || !saru_key_is_short(skb, par->thoff))
+		return judge_packet(skb, par, ipv6);
+	block = saru_key_block_short(&table->division, skb, par->thoff);
+	if (!saru_table_holds(table, block))
+		return table == &saru_table_closed ? judge_packet(skb, par, ipv6) : reject(info);
+	this_cpu_inc(table->packets[block]);
+	return judge_deadline(info, table);
 }
 
 static bool saru_match_ipv4(const struct sk_buff *skb, struct xt_action_param *par)
 {
-	const struct xt_saru_mtinfo *info = par->matchinfo;
-	const struct saru_rule *rule = info->rule;
-	const struct saru_table *table = rcu_dereference(rule->id->table);
-	int block;
-
-	if (unlikely(!table))
-		return judge_without_table(rule);
-	if (rule->key.port_range && !par->fragoff) {
-		block = saru_key_block_short(&rule->key, &table->division, skb, par->thoff,
-					     ip_hdr(skb)->protocol);
-		if (likely(block >= 0))
-			return judge_block(rule->id, table, block, skb, false) ^ rule->invert;
-	}
-	return judge_packet(skb, par, rule, table, false);
+	return judge(skb, par, false);
 }
 
-/* par->thoff and par->fragoff are not set here for a rule without a protocol. */
 static bool saru_match_ipv6(const struct sk_buff *skb, struct xt_action_param *par)
 {
-	const struct xt_saru_mtinfo *info = par->matchinfo;
-	const struct saru_rule *rule = info->rule;
-	const struct saru_table *table = rcu_dereference(rule->id->table);
-	int block;
-
-	if (unlikely(!table))
-		return judge_without_table(rule);
-	if (rule->key.port_range) {
-		block = saru_key_block_short(&rule->key, &table->division, skb,
-					     skb_network_offset(skb) + sizeof(struct ipv6hdr),
-					     ipv6_hdr(skb)->nexthdr);
-		if (likely(block >= 0))
-			return judge_block(rule->id, table, block, skb, true) ^ rule->invert;
-	}
-	return judge_packet(skb, par, rule, table, true);
+	return judge(skb, par, true);
 }
 
 static int check_info(const struct xt_mtchk_param *par)
@@ -147,18 +140,35 @@ static int check_info(const struct xt_mtchk_param *par)
 	return 0;
 }
 
-/* Only the first fragment has ports. This needs no connection tracking. */
-static int defrag_enable(const struct saru_key *key, struct net *net, u8 family)
+/* The protocol that every packet has that gets as far as the match, or 0. */
+static u8 protocol_of_rule(const struct xt_mtchk_param *par)
 {
-	if (!(key->sense & SARU_SENSE_PORTS))
+	const struct ip6t_ip6 *ipv6 = par->entryinfo;
+	const struct ipt_ip *ipv4 = par->entryinfo;
+
+	if (par->family == NFPROTO_IPV4)
+		return ipv4->invflags & IPT_INV_PROTO ? 0 : ipv4->proto;
+	if (!(ipv6->flags & IP6T_F_PROTO) || ipv6->invflags & IP6T_INV_PROTO)
 		return 0;
+	return ipv6->proto;
+}
+
+/* Only the first fragment has ports. In INPUT all IPv4 packets are whole anyway. */
+static bool needs_defrag(const struct xt_saru_mtinfo *info, const struct xt_mtchk_param *par)
+{
+	if (par->family == NFPROTO_IPV4 && par->hook_mask == BIT(NF_INET_LOCAL_IN))
+		return false;
+	return info->sense & SARU_SENSE_PORTS;
+}
+
+/* This needs no connection tracking. */
+static int defrag_enable(struct net *net, u8 family)
+{
 	return family == NFPROTO_IPV6 ? nf_defrag_ipv6_enable(net) : nf_defrag_ipv4_enable(net);
 }
 
-static void defrag_disable(const struct saru_key *key, struct net *net, u8 family)
+static void defrag_disable(struct net *net, u8 family)
 {
-	if (!(key->sense & SARU_SENSE_PORTS))
-		return;
 	if (family == NFPROTO_IPV6)
 		nf_defrag_ipv6_disable(net);
 	else
@@ -168,45 +178,39 @@ static void defrag_disable(const struct saru_key *key, struct net *net, u8 famil
 static int saru_match_check(const struct xt_mtchk_param *par)
 {
 	struct xt_saru_mtinfo *info = par->matchinfo;
-	struct saru_rule *rule;
+	struct saru_id *id;
 	int err;
 
 	err = check_info(par);
 	if (err)
 		return err;
-	rule = kzalloc(sizeof(*rule), GFP_KERNEL_ACCOUNT);
-	if (!rule)
-		return -ENOMEM;
-	saru_key_init(&rule->key, info->sense, info->map);
-	rule->invert = info->flags & SARU_FLAG_INVERT;
-	err = defrag_enable(&rule->key, par->net, par->family);
+	info->defrag = needs_defrag(info, par);
+	err = info->defrag ? defrag_enable(par->net, par->family) : 0;
 	if (err) {
 		pr_info_ratelimited("defragmentation cannot be turned on: error %d\n", err);
-		goto err_free;
+		return err;
 	}
-	rule->id = saru_id_use(par->net, info->id);
-	if (IS_ERR(rule->id)) {
-		err = PTR_ERR(rule->id);
-		goto err_defrag;
+	id = saru_id_use(par->net, info->id);
+	if (IS_ERR(id)) {
+		if (info->defrag)
+			defrag_disable(par->net, par->family);
+		return PTR_ERR(id);
 	}
-	info->rule = rule;
+	info->resolved_map = saru_map_resolve(info->map, info->sense);
+	info->verdict = !(info->flags & SARU_FLAG_INVERT);
+	info->state = id;
+	info->short_state = saru_key_has_short_way(info, protocol_of_rule(par)) ? id :
+										   &saru_id_closed;
 	return 0;
-
-err_defrag:
-	defrag_disable(&rule->key, par->net, par->family);
-err_free:
-	kfree(rule);
-	return err;
 }
 
 static void saru_match_destroy(const struct xt_mtdtor_param *par)
 {
-	struct xt_saru_mtinfo *info = par->matchinfo;
-	struct saru_rule *rule = info->rule;
+	const struct xt_saru_mtinfo *info = par->matchinfo;
 
-	saru_id_unuse(rule->id);
-	defrag_disable(&rule->key, par->net, par->family);
-	kfree(rule);
+	saru_id_unuse(info->state);
+	if (info->defrag)
+		defrag_disable(par->net, par->family);
 }
 
 static struct xt_match saru_matches[] __read_mostly = {
@@ -218,7 +222,7 @@ static struct xt_match saru_matches[] __read_mostly = {
 		.checkentry	= saru_match_check,
 		.destroy	= saru_match_destroy,
 		.matchsize	= sizeof(struct xt_saru_mtinfo),
-		.usersize	= offsetof(struct xt_saru_mtinfo, rule),
+		.usersize	= offsetof(struct xt_saru_mtinfo, resolved_map),
 		.me		= THIS_MODULE,
 	},
 	{
@@ -229,7 +233,7 @@ static struct xt_match saru_matches[] __read_mostly = {
 		.checkentry	= saru_match_check,
 		.destroy	= saru_match_destroy,
 		.matchsize	= sizeof(struct xt_saru_mtinfo),
-		.usersize	= offsetof(struct xt_saru_mtinfo, rule),
+		.usersize	= offsetof(struct xt_saru_mtinfo, resolved_map),
 		.me		= THIS_MODULE,
 	},
 };

@@ -203,17 +203,20 @@ static size_t reply_size(u32 blocks)
 static int fill_counters(struct sk_buff *skb, const struct saru_id *id)
 {
 	struct saru_counters sum = {};
+	u64 accepted;
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
 		const struct saru_counters *counters = per_cpu_ptr(id->counters, cpu);
 
-		sum.accepted += READ_ONCE(counters->accepted);
 		sum.rejected += READ_ONCE(counters->rejected);
 		sum.expired += READ_ONCE(counters->expired);
 		sum.no_key += READ_ONCE(counters->no_key);
 	}
-	if (nla_put_u64_64bit(skb, SARU_A_ACCEPTED, sum.accepted, SARU_A_PAD) ||
+	/* A packet is counted as held first, and then perhaps as expired. */
+	smp_rmb();
+	accepted = saru_id_held(id) - sum.expired;
+	if (nla_put_u64_64bit(skb, SARU_A_ACCEPTED, accepted, SARU_A_PAD) ||
 	    nla_put_u64_64bit(skb, SARU_A_REJECTED, sum.rejected, SARU_A_PAD) ||
 	    nla_put_u64_64bit(skb, SARU_A_EXPIRED, sum.expired, SARU_A_PAD) ||
 	    nla_put_u64_64bit(skb, SARU_A_NO_KEY, sum.no_key, SARU_A_PAD))
@@ -272,12 +275,27 @@ static int fill_packets(struct sk_buff *skb, const struct saru_table *table)
 	return 0;
 }
 
+static int fill_bitmap(struct sk_buff *skb, const struct saru_table *table)
+{
+	u32 bytes = saru_bitmap_bytes(table->blocks);
+	struct nlattr *bitmap = nla_reserve(skb, SARU_A_BITMAP, bytes);
+	u8 *to;
+	u32 i;
+
+	if (!bitmap)
+		return -EMSGSIZE;
+	to = nla_data(bitmap);
+	for (i = 0; i < bytes; i++)
+		to[i] = table->bitmap[i / sizeof(long)] >> i % sizeof(long) * 8;
+	return 0;
+}
+
 static int fill_table(struct sk_buff *skb, const struct saru_table *table)
 {
 	if (fill_version(skb, table) ||
 	    nla_put_u32(skb, SARU_A_SEED, table->division.seed) ||
 	    nla_put_u64_64bit(skb, SARU_A_LEASE_MAX, table->lease_max, SARU_A_PAD) ||
-	    nla_put(skb, SARU_A_BITMAP, saru_bitmap_bytes(table->blocks), table->bitmap))
+	    fill_bitmap(skb, table))
 		return -EMSGSIZE;
 	return fill_packets(skb, table);
 }

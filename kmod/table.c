@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The ids of each network namespace, and their tables. */
-#include <linux/bitops.h>
-#include <linux/log2.h>
 #include <linux/netlink.h>
 #include <linux/slab.h>
 #include <net/netns/generic.h>
@@ -11,6 +9,16 @@
 #include "table.h"
 
 static unsigned int saru_net_id __read_mostly;
+
+struct saru_table saru_table_closed = {
+	.division = { .shift = 31 },
+	.blocks = 2,
+	.bitmap = { 0 },
+};
+
+struct saru_id saru_id_closed = {
+	.short_table = (struct saru_table __rcu *)&saru_table_closed,
+};
 
 struct saru_net *saru_net_of(struct net *net)
 {
@@ -60,6 +68,7 @@ static struct saru_id *id_find_or_create(struct saru_net *sn, u16 number)
 		err = -ENOMEM;
 		goto err_free_id;
 	}
+	RCU_INIT_POINTER(id->short_table, &saru_table_closed);
 	id->net = sn;
 	id->number = number;
 	saru_compat_hrtimer_setup(&id->expiry, id_expire, CLOCK_BOOTTIME, HRTIMER_MODE_ABS_SOFT);
@@ -75,7 +84,7 @@ err_free_id:
 	return ERR_PTR(err);
 }
 
-/* Frees an id that has neither table nor users, so nothing else can reach it. */
+/* Frees an id that has neither table nor users: nothing else can reach it. */
 static void id_free_unused(struct saru_id *id)
 {
 	if (table_of(id) || id->users)
@@ -86,6 +95,29 @@ static void id_free_unused(struct saru_id *id)
 	kfree(id);
 }
 
+static u64 packets_sum(const u64 __percpu *packets, u32 blocks)
+{
+	u64 sum = 0;
+	u32 block;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		for (block = 0; block < blocks; block++)
+			sum += READ_ONCE(per_cpu_ptr(packets, cpu)[block]);
+	return sum;
+}
+
+/* All packets of held blocks that came for this id. The caller holds the net's lock. */
+u64 saru_id_held(const struct saru_id *id)
+{
+	u64 sum = id->held_before;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(id->counters, cpu)->held);
+	return id->packets ? sum + packets_sum(id->packets, id->blocks) : sum;
+}
+
 /*
  * Replaces the id's table, which may be NULL and may become NULL, and frees the
  * old one. On return no CPU can be using it.
@@ -94,6 +126,7 @@ static void id_replace_table(struct saru_id *id, struct saru_table *table)
 {
 	struct saru_table *old = table_of(id);
 	u64 __percpu *packets = NULL;
+	u32 old_blocks = id->blocks;
 
 	if (table && table->packets != id->packets) {
 		packets = id->packets;
@@ -101,9 +134,13 @@ static void id_replace_table(struct saru_id *id, struct saru_table *table)
 	}
 	if (table)
 		id->blocks = table->blocks;
+	rcu_assign_pointer(id->short_table,
+			   table && table->packets ? table : &saru_table_closed);
 	rcu_assign_pointer(id->table, table);
 	if (old)
 		synchronize_rcu_expedited();
+	if (packets)
+		id->held_before += packets_sum(packets, old_blocks);
 	free_percpu(packets);
 	kfree(old);
 }
@@ -125,16 +162,13 @@ static int version_compare(struct saru_version a, struct saru_version b)
 	return 0;
 }
 
-static bool set_is_within(const struct saru_set *set, const struct saru_table *table)
+/* From netlink's bytes. */
+static void bitmap_of_bytes(unsigned long *bitmap, const u8 *bytes, u32 blocks)
 {
 	u32 i;
 
-	if (set->blocks != table->blocks || set->seed != table->division.seed)
-		return false;
-	for (i = 0; i < saru_bitmap_bytes(set->blocks); i++)
-		if (set->bitmap[i] & ~table->bitmap[i])
-			return false;
-	return true;
+	for (i = 0; i < saru_bitmap_bytes(blocks); i++)
+		bitmap[i / sizeof(*bitmap)] |= (unsigned long)bytes[i] << i % sizeof(*bitmap) * 8;
 }
 
 static int deadline_check(u64 deadline, u64 lease_max, struct netlink_ext_ack *extack)
@@ -148,10 +182,16 @@ static int deadline_check(u64 deadline, u64 lease_max, struct netlink_ext_ack *e
 	return 0;
 }
 
-static int set_check_version(const struct saru_set *set, const struct saru_table *old,
-			     struct netlink_ext_ack *extack)
+static bool table_is_within(const struct saru_table *table, const struct saru_table *old)
 {
-	int order = version_compare(set->version, old->version);
+	return table->blocks == old->blocks && table->division.seed == old->division.seed &&
+	       bitmap_subset(table->bitmap, old->bitmap, table->blocks);
+}
+
+static int table_check_version(const struct saru_table *table, const struct saru_table *old,
+			       struct netlink_ext_ack *extack)
+{
+	int order = version_compare(table->version, old->version);
 
 	if (order < 0) {
 		NL_SET_ERR_MSG(extack, "the version is older than the table's");
@@ -159,7 +199,7 @@ static int set_check_version(const struct saru_set *set, const struct saru_table
 	}
 	if (order > 0)
 		return 0;
-	if (!set_is_within(set, old)) {
+	if (!table_is_within(table, old)) {
 		NL_SET_ERR_MSG(extack, "this version came before, and not with all of these blocks");
 		return -EEXIST;
 	}
@@ -170,36 +210,37 @@ static int set_check_version(const struct saru_set *set, const struct saru_table
 	return 0;
 }
 
-/* Not yet seen by anybody; counts packets where the id already does, if the blocks are the same. */
-static struct saru_table *table_create(const struct saru_set *set, const struct saru_id *id)
+/* What a SET asks for, not yet seen by anybody, and not yet counting packets. */
+static struct saru_table *table_create(const struct saru_set *set)
 {
-	u32 bytes = saru_bitmap_bytes(set->blocks);
 	struct saru_table *table;
-	u32 i;
 
-	table = kzalloc(struct_size(table, bitmap, bytes), GFP_KERNEL_ACCOUNT);
+	table = kzalloc(struct_size(table, bitmap, BITS_TO_LONGS(set->blocks)),
+			GFP_KERNEL_ACCOUNT);
 	if (!table)
 		return NULL;
-	if (id->blocks == set->blocks) {
-		table->packets = id->packets;
-	} else if (set->blocks <= SARU_BLOCK_PACKETS_MAX) {
-		table->packets = __alloc_percpu_gfp(set->blocks * sizeof(u64), __alignof__(u64),
-						    GFP_KERNEL_ACCOUNT);
-		if (!table->packets) {
-			kfree(table);
-			return NULL;
-		}
-	}
 	atomic64_set(&table->deadline, set->deadline);
-	table->division.seed = set->seed;
-	table->division.shift = 32 - ilog2(set->blocks);
+	saru_division_init(&table->division, set->blocks, set->seed);
 	table->blocks = set->blocks;
 	table->version = set->version;
 	table->lease_max = set->lease_max;
-	memcpy(table->bitmap, set->bitmap, bytes);
-	for (i = 0; i < bytes; i++)
-		table->held += hweight8(table->bitmap[i]);
+	bitmap_of_bytes(table->bitmap, set->bitmap, set->blocks);
+	table->held = bitmap_weight(table->bitmap, set->blocks);
 	return table;
+}
+
+/* Packets go on being counted where they were, if the number of blocks is the same. */
+static int table_count_packets(struct saru_table *table, const struct saru_id *id)
+{
+	if (id->blocks == table->blocks) {
+		table->packets = id->packets;
+		return 0;
+	}
+	if (table->blocks > SARU_BLOCK_PACKETS_MAX)
+		return 0;
+	table->packets = __alloc_percpu_gfp(table->blocks * sizeof(u64), __alignof__(u64),
+					    GFP_KERNEL_ACCOUNT);
+	return table->packets ? 0 : -ENOMEM;
 }
 
 /*
@@ -216,27 +257,26 @@ static int table_confirm_deadline(struct saru_table *table, u64 old,
 	return -ESTALE;
 }
 
-static int id_set_table(struct saru_id *id, const struct saru_set *set,
+/* Takes over the table, or frees it. */
+static int id_set_table(struct saru_id *id, struct saru_table *table,
 			struct netlink_ext_ack *extack)
 {
-	struct saru_table *old = table_of(id), *table;
+	struct saru_table *old = table_of(id);
 	u64 old_deadline = 0;
 	bool again = false;
-	int err;
+	int err = 0;
 
 	if (old) {
-		err = set_check_version(set, old, extack);
-		if (err)
-			return err;
-		again = !version_compare(set->version, old->version);
+		err = table_check_version(table, old, extack);
+		again = !version_compare(table->version, old->version);
 		old_deadline = atomic64_read(&old->deadline);
 	}
-	err = deadline_check(set->deadline, set->lease_max, extack);
-	if (err)
+	err = err ?: deadline_check(atomic64_read(&table->deadline), table->lease_max, extack);
+	err = err ?: table_count_packets(table, id);
+	if (err) {
+		kfree(table);
 		return err;
-	table = table_create(set, id);
-	if (!table)
-		return -ENOMEM;
+	}
 	id_replace_table(id, table);
 	if (again)
 		err = table_confirm_deadline(table, old_deadline, extack);
@@ -249,19 +289,21 @@ static int id_set_table(struct saru_id *id, const struct saru_set *set,
 int saru_table_set(struct saru_net *sn, const struct saru_set *set,
 		   struct netlink_ext_ack *extack)
 {
+	struct saru_table *table = table_create(set);
 	struct saru_id *id;
 	int err;
 
+	if (!table)
+		return -ENOMEM;
 	mutex_lock(&sn->lock);
 	id = id_find_or_create(sn, set->id);
 	if (IS_ERR(id)) {
 		err = PTR_ERR(id);
-		goto out;
-	}
-	err = id_set_table(id, set, extack);
-	if (err)
+		kfree(table);
+	} else {
+		err = id_set_table(id, table, extack);
 		id_free_unused(id);
-out:
+	}
 	mutex_unlock(&sn->lock);
 	return err;
 }

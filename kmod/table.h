@@ -10,6 +10,7 @@
 #define _SARU_TABLE_H
 
 #include <linux/atomic.h>
+#include <linux/bitmap.h>
 #include <linux/hrtimer.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
@@ -25,9 +26,9 @@ struct netlink_ext_ack;
 
 /* On 32 bits a reader may see half of an update; these are statistics. */
 struct saru_counters {
-	u64 accepted;
+	u64 held;	/* of a held block; only where packets are not counted by block */
 	u64 rejected;
-	u64 expired;
+	u64 expired;	/* of a held block, after the deadline: held, but not accepted */
 	u64 no_key;
 };
 
@@ -39,21 +40,28 @@ struct saru_version {
 /* Constant once published, but for the deadline and expiry_told. */
 struct saru_table {
 	atomic64_t deadline;		/* ns of CLOCK_BOOTTIME; atomic64: whole on 32 bits too */
-	u64 __percpu *packets;		/* by block; the id's own; NULL with too many blocks */
+	u64 __percpu *packets;		/* of held blocks; the id's own; NULL with too many blocks */
 	struct saru_division division;
 	u32 blocks;
 	u32 held;
 	struct saru_version version;
 	u64 lease_max;
 	atomic_t expiry_told;
-	u8 bitmap[];			/* block b is bit b % 8 of byte b / 8 */
+	unsigned long bitmap[];		/* as linux/bitmap.h has it */
 };
 
+/*
+ * The short way through the match asks no questions about the table: where it is
+ * closed (no table, or one that does not count packets by block) it finds
+ * saru_table_closed, which holds nothing.
+ */
 struct saru_id {
-	struct saru_table __rcu *table;	/* written under net->lock */
+	struct saru_table __rcu *table;	/* these two are written under net->lock */
+	struct saru_table __rcu *short_table;
 	struct saru_counters __percpu *counters;
 	struct saru_net *net;
-	u64 __percpu *packets;		/* by block; NULL with too many blocks */
+	u64 __percpu *packets;		/* of held blocks; NULL with too many blocks */
+	u64 held_before;		/* the sum of packets that are gone */
 	u32 blocks;			/* of the newest table; packets stay while this does */
 	struct hrtimer expiry;		/* armed while there is a table that has not expired */
 	u32 users;			/* rules that name this id; under net->lock */
@@ -79,20 +87,33 @@ struct saru_set {
 	const u8 *bitmap;	/* saru_bitmap_bytes(blocks), no bit beyond the last block */
 };
 
+/* Netlink's bitmap: block b is bit b % 8 of byte b / 8. */
 static inline u32 saru_bitmap_bytes(u32 blocks)
 {
 	return DIV_ROUND_UP(blocks, 8);
 }
 
-static inline bool saru_table_holds(const struct saru_table *table, u32 block)
+static inline bool saru_table_holds(const struct saru_table *table, unsigned long block)
 {
-	return table->bitmap[block / 8] >> (block % 8) & 1;
+	return test_bit(block, table->bitmap);
 }
 
-static inline bool saru_table_expired(const struct saru_table *table)
+/*
+ * The coarse clock would be a tick behind or more. The fast one reads the hardware
+ * as the usual one does, but never waits for the CPU that keeps the time, which
+ * may have been stopped in the middle of it. It runs on while another CPU moves
+ * the clock's base, and is off by less than that move, nanoseconds; when a
+ * suspended machine wakes it is early at most.
+ */
+static __always_inline bool saru_table_expired(const struct saru_table *table)
 {
-	return ktime_get_boottime_ns() >= (u64)atomic64_read(&table->deadline);
+	u64 now = ktime_get_boot_fast_ns();
+
+	return now >= (u64)atomic64_read(&table->deadline);
 }
+
+extern struct saru_table saru_table_closed;
+extern struct saru_id saru_id_closed;	/* for rules that have no short way */
 
 int saru_table_set(struct saru_net *sn, const struct saru_set *set,
 		   struct netlink_ext_ack *extack);
@@ -100,6 +121,7 @@ int saru_table_renew(struct saru_net *sn, u16 id, struct saru_version version, u
 		     struct netlink_ext_ack *extack);
 int saru_table_delete(struct saru_net *sn, u16 id, struct netlink_ext_ack *extack);
 
+u64 saru_id_held(const struct saru_id *id);
 struct saru_id *saru_id_use(struct net *net, u16 number);
 void saru_id_unuse(struct saru_id *id);
 

@@ -44,8 +44,12 @@ struct xt_saru_mtinfo {
 	__u8 map;		/* enum saru_map */
 	__u32 flags;
 
-	/* The kernel's own: what it needs on the packet's path. */
-	struct saru_rule *rule __attribute__((aligned(8)));
+	/* The kernel's own, worked out when the rule is added; same layout on 32 bits. */
+	__u8 resolved_map __attribute__((aligned(8)));	/* never SARU_MAP_AUTO */
+	__u8 verdict;		/* what the match says of a packet that is accepted */
+	__u8 defrag;		/* whether defragmentation is on for this rule */
+	struct saru_id *state __attribute__((aligned(8)));
+	struct saru_id *short_state __attribute__((aligned(8)));
 };
 
 #define SARU_GENL_NAME		"SARU"
@@ -80,7 +84,8 @@ enum saru_attr {
 	SARU_A_EXPIRED,		/* u64, packets of a held block after the deadline */
 	SARU_A_NO_KEY,		/* u64, packets without the fields the rule looks at */
 	SARU_A_USERS,		/* u32: how many rules name this id */
-	SARU_A_PACKETS,		/* nest: SARU_PACKETS_*, may come several times */
+	SARU_A_PACKETS,		/* nest: SARU_PACKETS_*, may come several times; packets of held
+				   blocks, accepted and expired; from 0 when blocks changes */
 	SARU_A_EVENT,		/* u8, enum saru_event */
 	__SARU_A_MAX,
 };
