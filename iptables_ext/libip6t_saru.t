@@ -1,0 +1,3 @@
+:INPUT,FORWARD,OUTPUT
+-m saru --id 1 --sense src-addr --map range;;FAIL
+-m saru ! --id 1 --sense dst-addr --map range;;FAIL

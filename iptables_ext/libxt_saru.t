@@ -1,0 +1,60 @@
+:INPUT,FORWARD,OUTPUT
+-m saru --id 1;-m saru --id 1 --sense src-port;OK
+-m saru --id 65535;-m saru --id 65535 --sense src-port;OK
+-m saru ! --id 1;-m saru ! --id 1 --sense src-port;OK
+-m saru --id 0x10;-m saru --id 16 --sense src-port;OK
+-m saru --id 1 --sense src-port;=;OK
+-m saru --id 1 --sense dst-port;=;OK
+-m saru --id 1 --sense src-addr;=;OK
+-m saru --id 1 --sense dst-addr;=;OK
+-m saru ! --id 1 --sense src-addr;=;OK
+-m saru --id 1 --sense src-addr,dst-addr;=;OK
+-m saru --id 1 --sense src-addr,src-port;=;OK
+-m saru --id 1 --sense src-addr,dst-port;=;OK
+-m saru --id 1 --sense dst-addr,src-port;=;OK
+-m saru --id 1 --sense dst-addr,dst-port;=;OK
+-m saru --id 1 --sense src-port,dst-port;=;OK
+-m saru --id 1 --sense src-addr,dst-addr,src-port;=;OK
+-m saru --id 1 --sense src-addr,dst-addr,dst-port;=;OK
+-m saru --id 1 --sense src-addr,src-port,dst-port;=;OK
+-m saru --id 1 --sense dst-addr,src-port,dst-port;=;OK
+-m saru --id 1 --sense src-addr,dst-addr,src-port,dst-port;=;OK
+-m saru --id 1 --sense dst-port,src-addr;-m saru --id 1 --sense src-addr,dst-port;OK
+-m saru --id 1 --sense dst-port,src-port,dst-addr,src-addr;-m saru --id 1 --sense src-addr,dst-addr,src-port,dst-port;OK
+-m saru --id 1 --map hash;-m saru --id 1 --sense src-port --map hash;OK
+-m saru --id 1 --map range;-m saru --id 1 --sense src-port --map range;OK
+-m saru --id 1 --sense dst-port --map range;=;OK
+-m saru --id 1 --sense dst-port --map hash;=;OK
+-m saru --id 1 --sense src-addr --map hash;=;OK
+-m saru --id 1 --sense src-addr,src-port --map hash;=;OK
+-m saru ! --id 7 --sense src-addr,src-port --map hash;=;OK
+-p tcp -m saru --id 1 --sense src-port;=;OK
+-p udp -m saru ! --id 1 --sense src-port;=;OK
+-m saru --id 1 --sense src-port -m saru --id 2 --sense src-addr;=;OK
+-m saru;;FAIL
+-m saru --sense src-port;;FAIL
+-m saru --id;;FAIL
+-m saru --id 0;;FAIL
+-m saru --id 65536;;FAIL
+-m saru --id -1;;FAIL
+-m saru --id one;;FAIL
+-m saru --id 1:2;;FAIL
+-m saru --id 1 --id 2;;FAIL
+-m saru --id 1 --sense;;FAIL
+-m saru --id 1 --sense ports;;FAIL
+-m saru --id 1 --sense src;;FAIL
+-m saru --id 1 --sense src-port,;;FAIL
+-m saru --id 1 --sense ,src-port;;FAIL
+-m saru --id 1 --sense src-port,,dst-port;;FAIL
+-m saru --id 1 --sense src-port,src-port;;FAIL
+-m saru --id 1 --sense SRC-PORT;;FAIL
+-m saru --id 1 --sense src-portx;;FAIL
+-m saru --id 1 --sense src-port --sense dst-port;;FAIL
+-m saru --id 1 ! --sense src-port;;FAIL
+-m saru --id 1 --map;;FAIL
+-m saru --id 1 --map auto;;FAIL
+-m saru --id 1 --map ranges;;FAIL
+-m saru --id 1 ! --map hash;;FAIL
+-m saru --id 1 --map hash --map range;;FAIL
+-m saru --id 1 --sense src-addr,src-port --map range;;FAIL
+-m saru --id 1 --sense src-port,dst-port --map range;;FAIL
