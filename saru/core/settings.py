@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import sys
 
 import msgspec
 
@@ -56,10 +57,16 @@ class Settings(msgspec.Struct, frozen=True):
         return self.deadtime * (100 - 2 * RHO_PERCENT) // 100
 
     def digest(self) -> bytes:
-        """A 4-byte digest for each of DIGESTED, in that order."""
+        """A 4-byte digest for each of DIGESTED, in that order.
+
+        The byte order is among the divisions: jhash reads words as the host does, so hosts that
+        differ in it would not agree on a packet's block.
+        """
+        values = {key: getattr(self, key) for key in DIGESTED}
+        values["divisions"] = (self.divisions, sys.byteorder)
         return b"".join(
-            hashlib.sha256(msgspec.msgpack.encode((key, getattr(self, key)))).digest()[:4]
-            for key in DIGESTED
+            hashlib.sha256(msgspec.msgpack.encode((key, value))).digest()[:4]
+            for key, value in values.items()
         )
 
 
@@ -72,7 +79,7 @@ KEYS = {
     "keepalive": "times.keepalive",
     "deadtime": "times.deadtime",
     "initdead": "times.initdead",
-    "divisions": "id (id, blocks, seed)",
+    "divisions": "id (id, blocks, seed; or the hosts' byte orders)",
 }
 
 
