@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from saru.core.blocks import bitmap_blocks
 from saru.status import Run
 
 
@@ -12,23 +13,33 @@ class Holders:
     """Follows the holders of the blocks of one id."""
 
     def __init__(self, blocks: int, now: int) -> None:
+        self._held: dict[str, int] = {}
+        self._every = (1 << blocks) - 1
         self._holder: list[str | None] = [None] * blocks
         self._since = [now] * blocks
 
     def update(self, held: Mapping[str, int], now: int) -> None:
         """Take note of who holds what now; `held` maps a director's name to its bitmap.
 
-        A block in two bitmaps goes to the first name that has it.
+        A block in two bitmaps goes to the first name that has it. Costs what has changed.
         """
-        holder: list[str | None] = [None] * len(self._holder)
-        for name in sorted(held, reverse=True):
-            for block, bit in enumerate(reversed(f"{held[name]:b}"[-len(holder) :])):
-                if bit == "1":
-                    holder[block] = name
-        for block, name_now in enumerate(holder):
-            if name_now != self._holder[block]:
-                self._holder[block] = name_now
+        free = self._every
+        fresh: dict[str, int] = {}
+        for name in sorted(held):
+            fresh[name] = held[name] & free
+            free &= ~fresh[name]
+        lost = 0
+        for name in self._held.keys() | fresh.keys():
+            lost |= self._held.get(name, 0) & ~fresh.get(name, 0)
+        for block in bitmap_blocks(lost):
+            self._holder[block] = None
+            self._since[block] = now
+        for name, bitmap in fresh.items():
+            gained = bitmap & ~self._held.get(name, 0)
+            for block in bitmap_blocks(gained):
+                self._holder[block] = name
                 self._since[block] = now
+        self._held = fresh
 
     @property
     def unheld(self) -> int:
