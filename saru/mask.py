@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -32,6 +31,7 @@ _NETDEV = 5  # NFPROTO_NETDEV
 _NETWORK, _TRANSPORT = 1, 2  # bases of a payload expression
 _ADVERTISEMENT, _SOLICITATION = 136, 135
 _ND_TARGET, _ND_OPTION = 8, 24  # offsets in the ICMPv6 message
+_TAG = re.compile(r'comment "(saru [0-9a-f]{12})"$')
 _OPTION_OF = {_ADVERTISEMENT: 2, _SOLICITATION: 1}  # target's, source's link-layer address
 
 
@@ -106,11 +106,11 @@ class Mask:
         listed = self._listed()
         if listed is None:
             return [f"{self.interface}: the mask (table netdev {self.table}) is missing"]
-        rules = [each["rule"] for each in json.loads(listed)["nftables"] if "rule" in each]
-        there = [rule.get("comment", "") for rule in rules if rule["chain"] == "out"]
-        hook = _nft("list", "table", "netdev", self.table)
         device = rf'hook egress devices? (= {{ )?"?{re.escape(self.interface)}"?[ ;]'
-        if there != self.tags or not re.search(device, hook):
+        # One line a rule; a rule that somebody else put there has no tag, or another.
+        body = [line for line in listed.splitlines() if re.match(r"\t\t(?!type )\S", line)]
+        there = [tag[1] if (tag := _TAG.search(line)) else "" for line in body]
+        if there != self.tags or not re.search(device, listed):
             return [
                 f"{self.interface}: the mask (table netdev {self.table}) is not as it should be"
             ]
@@ -118,7 +118,7 @@ class Mask:
 
     def _listed(self) -> str | None:
         try:
-            return _nft("-j", "list", "table", "netdev", self.table)
+            return _nft("list", "table", "netdev", self.table)
         except OutageError as fault:
             if "No such file" in str(fault) or "does not exist" in str(fault):
                 return None

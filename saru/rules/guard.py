@@ -162,15 +162,18 @@ class Guard:
         if changed:
             on_change(ok, why)
 
-    async def _look(self) -> Findings:
+    async def _look(self, *, compare: bool = True) -> Findings:
+        """What is wrong; without `compare` only what the kernel's own count tells."""
         rules: list[str] = []
         try:
             for number in self._ids:
                 if (await self._dataplane.get(number)).users == 0:
                     rules.append(f"no rule names id {number}")
-            return await asyncio.to_thread(self._compare, rules)
+            if compare:
+                return await asyncio.to_thread(self._compare, rules)
         except SaruError as fault:
-            return Findings((*rules, str(fault)))
+            rules.append(str(fault))
+        return Findings(tuple(rules))
 
     def _compare(self, rules: list[str]) -> Findings:
         if self._config.services:
@@ -203,7 +206,7 @@ class Guard:
         except SaruError as fault:
             self._say(f"cannot put the rules back: {fault}")
             return findings
-        return await self._look()
+        return await self._look(compare=False)  # `apply` has compared
 
     async def _vips_off(self, why: str) -> None:
         if self._config.link is None:

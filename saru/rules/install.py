@@ -74,32 +74,32 @@ def apply_sets(sets: Iterable[RuleSet]) -> list[str]:
     done: list[str] = []
     try:
         for wanted in sets:
-            for change in plan(_read(wanted.family), wanted):
-                if (carried_out := _carry_out(wanted, change.table)) is None:
-                    continue
-                now, undo = carried_out
-                written.append((wanted.family, undo))
+            there = _read(wanted.family)
+            for change in plan(there, wanted):
+                now, before = _carry_out(wanted, change, there)
+                written.append((wanted.family, now.inverse(before)))
                 done += (f"{wanted.family}: {each}" for each in now.words())
     except OutageError as fault:
         raise _undone(fault, written) from fault
     return done
 
 
-def _carry_out(wanted: RuleSet, table: str) -> tuple[Change, Change] | None:
-    """Write what a table needs; the change and the one that undoes it, None if nothing differs."""
+def _carry_out(wanted: RuleSet, change: Change, before: Snapshot) -> tuple[Change, Snapshot]:
+    """Write a change that was planned on what was there `before`; what was written, and on what.
+
+    If somebody else has changed the table in between, it is planned anew.
+    """
     for attempt in range(1, ATTEMPTS + 1):
-        before = _read(wanted.family)
-        change = next((each for each in plan(before, wanted) if each.table == table), None)
-        if change is None:
-            return None
         try:
             _write(wanted.family, change)
+            break
         except OutageError:
-            if attempt == ATTEMPTS or _read(wanted.family).chains == before.chains:
+            now = _read(wanted.family)
+            if attempt == ATTEMPTS or now.chains == before.chains:
                 raise
-        else:
-            return change, change.inverse(before)
-    return None
+            left = [each for each in plan(now, wanted) if each.table == change.table]
+            before, change = now, left[0] if left else Change(change.table)
+    return change, before
 
 
 def _undone(fault: OutageError, written: Sequence[tuple[Family, Change]]) -> OutageError:
@@ -177,7 +177,8 @@ def _run(command: Sequence[str], text: str = "") -> str:
             text=True,
             check=False,
             timeout=PATIENCE,
-            env={**os.environ, "PYTHONPATH": path},
+            # python-iptables imports distutils, which setuptools would load itself in front of.
+            env={**os.environ, "PYTHONPATH": path, "SETUPTOOLS_USE_DISTUTILS": "stdlib"},
         )
     except FileNotFoundError:
         raise OutageError(f"there is no {command[0]}; install iptables") from None

@@ -10,17 +10,29 @@ have inside. The kernel takes each table as a whole, counters of untouched rules
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import fcntl
 import os
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import iptc
+# Left alone, python-iptables asks ldconfig to read every library of the host for the directory of
+# the extensions, and gcc and ld for its own library, which lies beside it: half a minute on a slow
+# machine.
+for _candidate in (sysconfig.get_config_var("MULTIARCH") or "", "../lib64", "."):
+    _directory = Path("/usr/lib") / _candidate / "xtables"
+    if _directory.is_dir():
+        os.environ.setdefault("XTABLES_LIBDIR", str(_directory.resolve()))
+_search = ctypes.util.find_library
+ctypes.util.find_library = lambda name: None if "xtwrapper" in name else _search(name)
 
-from saru.errors import OutageError, SaruError, UsageError
-from saru.rules.rule import PROTOCOL_NUMBERS, Rule, parse
+import iptc  # noqa: E402
+
+from saru.errors import OutageError, SaruError, UsageError  # noqa: E402
+from saru.rules.rule import PROTOCOL_NUMBERS, Rule, parse  # noqa: E402
 
 LOCK = Path(os.environ.get("XTABLES_LOCKFILE") or "/run/xtables.lock")
 LOCK_PATIENCE = 20.0  # seconds; a big iptables-restore holds it for a few
