@@ -82,14 +82,14 @@ def check(config: Config) -> list[str]:
 
 
 def check_mask(config: Config) -> list[str]:
-    """What is wrong with the mask alone; empty if all is well, or none is asked for."""
-    mask = mask_of(config)
+    """What is wrong with the mask alone; empty if all is well, or no mask is needed now."""
+    mask = mask_of(config) if is_up(config) else None
     return mask.check() if mask else []
 
 
 def put_mask(config: Config) -> list[str]:
-    """Put the mask back if it is not as it should be. Returns what was done, a line each."""
-    mask = mask_of(config)
+    """Put the mask back if it is needed and not as it should be. Returns what was done."""
+    mask = mask_of(config) if is_up(config) else None
     if mask is None or not mask.check():
         return []
     mask.install()

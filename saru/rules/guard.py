@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from saru import link, status
 from saru.config import Config
 from saru.dataplane import Dataplane, EventKind
-from saru.errors import SaruError
+from saru.errors import OutageError, SaruError
 from saru.rules import install
 from saru.rules.model import Family
 from saru.rules.notice import GROUP, Notice, Notices
@@ -84,10 +84,13 @@ class Guard:
 
         Raises OutageError if the kernel's notices cannot be had.
         """
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow_nftables())
-            tasks.create_task(self._follow_tables())
-            tasks.create_task(self._watch(on_change))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow_nftables())
+                tasks.create_task(self._follow_tables())
+                tasks.create_task(self._watch(on_change))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
 
     # --- what wakes it --------------------------------------------------------------------------
 
@@ -136,11 +139,13 @@ class Guard:
     async def _round(self, gone: bool, on_change: OnChange) -> bool:
         """Look, and mend what is wrong; whether all is well now."""
         if gone and self._ok:
-            # The VIPs go before the long look: it takes longer than a packet.
+            # Before the long look: packets do not wait for it. The mask is first, for taking an
+            # address off sends frames of its own.
+            await self._mask_back("something of the rules or the mask went")
             await self._vips_off("something of the rules or the mask went")
         findings = await self._look()
-        if findings.mask:
-            findings = await self._mend_mask(findings)
+        if findings.mask and await self._mask_back(findings.mask[0]):
+            findings = Findings(findings.rules)
         if why := findings.why():
             self._tell(on_change, False, why)
             await self._vips_off(why)
@@ -178,23 +183,27 @@ class Guard:
     def _compare(self, rules: list[str]) -> Findings:
         if self._config.services:
             rules = [*install.check(self._config), *rules]
-        masked = self._config.link is not None and link.is_up(self._config)
-        return Findings(tuple(rules), tuple(link.check_mask(self._config) if masked else ()))
+        mask = link.check_mask(self._config) if self._config.link is not None else []
+        return Findings(tuple(rules), tuple(mask))
 
-    async def _mend_mask(self, findings: Findings) -> Findings:
-        why = findings.mask[0]
+    async def _mask_back(self, why: str) -> bool:
+        """Put the mask back, if it is not as it should be; whether that can be said of it now."""
+        if self._config.link is None:
+            return True
         try:
-            for line in await asyncio.to_thread(link.put_mask, self._config):
-                logger.warning(
-                    "%s: %s: %s; the switch may have learned the shared MAC and then sends all to "
-                    "one director until it forgets",
-                    self._name,
-                    why,
-                    line,
-                )
+            lines = await asyncio.to_thread(link.put_mask, self._config)
         except SaruError as fault:
-            return Findings(findings.rules, (str(fault),))
-        return Findings(findings.rules)
+            self._say(f"cannot put the mask back: {fault}")
+            return False
+        for line in lines:
+            logger.warning(
+                "%s: %s: %s; a switch that learned the shared MAC meanwhile sends all packets to "
+                "one director until it forgets",
+                self._name,
+                line,
+                why,
+            )
+        return True
 
     async def _mend(self, findings: Findings) -> Findings:
         """Put the rules back, if they are ours to put; what is wrong afterwards."""
@@ -256,8 +265,14 @@ async def _nftables() -> AsyncIterator[bytes]:
     with socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 12
     ) as notices:
-        notices.bind((0, 0))
-        notices.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, GROUP)
+        try:
+            notices.bind((0, 0))
+            notices.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, GROUP)
+        except OSError as fault:
+            raise OutageError(
+                f"the kernel tells nothing of nftables' changes: {fault.strerror}; "
+                "are you root, and is the module nf_tables there?"
+            ) from fault
         while True:
             try:
                 yield await loop.sock_recv(notices, _RECEIVE)

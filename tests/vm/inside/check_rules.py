@@ -206,7 +206,7 @@ async def guarded(told: Told, scenario: Callable[[Told], object]) -> None:
         assert guard.status().ok
         await scenario(told)  # type: ignore[misc]
         assert guard.status().ok
-        assert guard.status().vip == "left on eth0"
+        assert guard.status().vip == "up on eth0"
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
