@@ -25,7 +25,7 @@ from saru.config import Config, Link, LinkMode
 from saru.errors import ConfigError, OutageError
 from saru.interface import Interface
 from saru.mask import Mask
-from saru.sysctl import Kept, Setting
+from saru.sysctl import ROOT, Kept, Setting
 
 Address = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 _GROUP_BIT = 0x01
@@ -200,22 +200,31 @@ def _differences(config: Config, link: Link, interface: Interface) -> Iterator[s
 
 def _settings(link: Link) -> tuple[Setting, ...]:
     """The kernel's settings that go with it."""
+    every, mine = "net/ipv4/conf/all", f"net/ipv4/conf/{link.interface}"
+    redirects = "or every director tells senders of better ways than the shared MAC"
+    strict = (ROOT / every / "rp_filter").read_text(encoding="ascii").strip() == "1"
     settings = [
         Setting(
-            "net/ipv4/conf/all/arp_ignore",
+            f"{every}/arp_ignore",
             "1",
             "or other interfaces answer for the VIP with their own MAC",
             also=("2",),
         ),
         Setting(
-            "net/ipv4/conf/all/arp_announce",
+            f"{every}/arp_announce",
             "2",
             "or other interfaces ask in the VIP's name with their own MAC",
         ),
+        Setting(f"{every}/send_redirects", "0", redirects),
+        Setting(f"{mine}/send_redirects", "0", redirects),
         Setting(
-            f"net/ipv4/conf/{link.interface}/promote_secondaries",
-            "1",
-            "or an address may go with a VIP that is taken off",
+            f"{mine}/rp_filter",
+            "2",
+            "or packets whose way back leads through another interface are dropped",
+            also=() if strict else ("0",),
+        ),
+        Setting(
+            f"{mine}/promote_secondaries", "1", "or an address may go with a VIP that is taken off"
         ),
     ]
     if link.mode is not LinkMode.MULTICAST and _has_ipv6(link):

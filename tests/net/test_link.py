@@ -165,7 +165,8 @@ def state() -> dict[str, object]:
     """Everything about eth0 and its settings that `down` must give back."""
     addresses = json.loads(sh("ip", "-j", "addr", "show", "dev", "eth0"))[0]
     routes = json.loads(sh("ip", "-j", "route")) + json.loads(sh("ip", "-j", "-6", "route"))
-    settings = ("all/arp_ignore", "all/arp_announce", "eth0/promote_secondaries")
+    names = ("arp_ignore", "arp_announce", "send_redirects", "rp_filter", "promote_secondaries")
+    settings = [f"{interface}/{name}" for interface in ("all", "eth0") for name in names]
     return {
         "mac": addresses["address"],
         "up": "UP" in addresses["flags"],
