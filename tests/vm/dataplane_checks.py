@@ -198,7 +198,7 @@ async def check_calls_are_made_in_their_order(plane: Module) -> None:
         plane.get(20),
         return_exceptions=True,
     )
-    assert results[:4] == [None, None, None, None], results
+    assert list(results[:4]) == [None, None, None, None], results
     assert isinstance(results[4], StaleError)
     assert isinstance(results[5], TableState)
     assert results[5].table is not None

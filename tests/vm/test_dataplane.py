@@ -129,7 +129,8 @@ def results(guest: Guest) -> dict[str, Any]:
     done = guest.run(program, cwd=str(PROJECT), timeout=600)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(guest.kernel.version, found["figures"])
-    return found["checks"]
+    checks: dict[str, Any] = found["checks"]
+    return checks
 
 
 @pytest.mark.parametrize("check", dataplane_checks.CHECKS)
