@@ -38,12 +38,11 @@ logger = logging.getLogger("saru")
 
 def run(config: Config, debug: bool, log_facility: str | None) -> None:
     """Run the daemon until SIGTERM or SIGINT. Raises SaruError for what it cannot run without."""
-    debug = debug or config.log.debug
     where = log.destination(
         log_facility, debug=debug, configured=config.log.facility, environment=os.environ
     )
     with Lock.acquire(config.daemon.run, config.cluster.name):
-        log.set_up(where, debug=debug)
+        log.set_up(where, debug=debug or config.log.debug)
         keys = authkeys.load(config.heartbeat.authkeys)
         incarnation = next_incarnation(config.daemon.state, config.cluster.name)
         for text in (*config.warnings, *config.caveats()):
@@ -69,7 +68,12 @@ class Daemon:
         self._guard: Guard | None = None
         if self._dataplane is not None:
             self._pusher = Pusher(
-                self._dataplane, settings.divisions, settings.lease, self._pushed, self._dropped
+                self._dataplane,
+                settings.divisions,
+                settings.lease,
+                pushed=self._pushed,
+                late=self._late,
+                dropped=self._dropped,
             )
             self._guard = Guard(config, self._dataplane)
         self._core: Coordinator | None = None
@@ -194,6 +198,9 @@ class Daemon:
 
     def _pushed(self, number: int, version: Version, ok: bool) -> None:
         self._do(self.core.pushed(number, version, ok, boottime()))
+
+    def _late(self, number: int, version: Version) -> None:
+        self._do(self.core.stale(number, version, boottime()))
 
     def _dropped(self) -> None:
         self._do(self.core.dropped(boottime()))
