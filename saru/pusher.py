@@ -23,8 +23,9 @@ log = logging.getLogger("saru.pusher")
 class Pusher:
     """Carries out Push, Renew and Drop.
 
-    `pushed` is called with the id, the version and whether the kernel took it, `dropped` when all
-    tables have been deleted. An outage of the kernel's side ends `run` with OutageError.
+    `pushed` is called with the id, the version and whether the kernel took it, `late` with the id
+    and version of a renewal that it refused, `dropped` when all tables have been deleted. An outage
+    of the kernel's side ends `run` with OutageError.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Pusher:
         divisions: tuple[Division, ...],
         lease_max: int,
         pushed: Callable[[int, Version, bool], None],
+        late: Callable[[int, Version], None],
         dropped: Callable[[], None],
     ) -> None:
         self.stale = 0  # tables and renewals that the kernel refused as older than what it has
@@ -40,6 +42,7 @@ class Pusher:
         self._divisions = {division.id: division for division in divisions}
         self._lease_max = lease_max
         self._pushed = pushed
+        self._late = late
         self._dropped = dropped
         self._pushes: dict[int, Push] = {}
         self._renews: dict[int, Renew] = {}
@@ -110,7 +113,8 @@ class Pusher:
         try:
             await self._dataplane.renew(renew.id, renew.version, renew.deadline)
         except StaleError:
-            # The deadline has passed, or the table was let go meanwhile. The core finds out.
+            # The deadline has passed, or the table is of another version by now: the core knows.
             self.stale += 1
+            self._late(renew.id, renew.version)
         except SaruError as error:
             log.error("renewal of id %d: %s", renew.id, error)

@@ -9,22 +9,20 @@ will change something.
 
 from __future__ import annotations
 
-import zlib
-
-from saru.core import election
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
-from saru.core.beat import Allocation, Ask, Beat, Heard, Promise, Role
-from saru.core.fence import Promises
+from saru.core.beat import Allocation, Beat, Role, Want
 from saru.core.granting import Director, Standing
 from saru.core.holding import Holding
 from saru.core.invariants import InvariantError, well_formed
-from saru.core.lease import lease_until, quorum
+from saru.core.lease import lease_until
 from saru.core.library import Library
 from saru.core.mastership import Mastership
 from saru.core.notes import blocks_note, watch
+from saru.core.office import Office
 from saru.core.peer import Peer, Sent
-from saru.core.settings import Quorum, Settings, differing
-from saru.core.term import COUNTER_MAX, PLACE_MAX, Session, Term, Version
+from saru.core.settings import Settings, differing
+from saru.core.term import Session, Term, Version
+from saru.core.voter import Voter
 
 
 class Coordinator:
@@ -40,13 +38,10 @@ class Coordinator:
         self.weight = weight
         self.able = False  # the guard: no rules, no blocks
         self.left = False
-        self.term: Term | None = None
-        self.role = Role.FOLLOWER
         self.lease = 0  # until when; 0: none
         self.dropping = False  # the tables are being deleted; nothing is said before they are
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
         self.holdings = {d.id: Holding(d.id) for d in settings.divisions}
-        self.mastership: Mastership | None = None
         self.library = Library()
         self.refused: dict[str, list[str]] = {}  # by node: the settings in which it differs
         self._blocks = {d.id: d.blocks for d in settings.divisions}
@@ -55,12 +50,12 @@ class Coordinator:
         self._seq = 0
         self._next_beat = now
         self._said: object = None
-        self._counter = 0  # the highest term counter seen
-        self._promises = Promises(settings, now)
-        self._candidacy = election.Candidacy(settings)
-        self._stand_at: int | None = None
         self._waited_told = False
         self._actions: list[Action] = []
+        self._voter = Voter(settings, self.peers, now)
+        self._office = Office(
+            settings, node, incarnation, self.peers, self._voter.promises, self._sent, self._note
+        )
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -101,6 +96,16 @@ class Coordinator:
             self._actions += blocks_note(self.node, number, version, *changed)
         return self._settle(now)
 
+    def stale(self, number: int, version: Version, now: int) -> list[Action]:
+        """The kernel refused a Renew: it came after the deadline, and nothing revives that table.
+
+        So what is held here is accepted by nobody. Only a new session gets blocks again.
+        """
+        self._begin(now)
+        if self.holdings[number].pushed == version:
+            self._let_go(now, "the kernel was told too late of its new deadline")
+        return self._settle(now)
+
     def dropped(self, now: int) -> list[Action]:
         """The tables have been deleted."""
         self._begin(now)
@@ -129,25 +134,40 @@ class Coordinator:
         if not self.left:
             self.left = True
             self._note(Change.LEFT, self.node, "leaves")
-            self._resign("it leaves")
+            self._office.resign("it leaves")
             self._let_go(now, "it leaves")
         return self._settle(now)
 
     # --- what is so now -------------------------------------------------------------------------
 
     @property
+    def term(self) -> Term | None:
+        """The term this node is in."""
+        return self._office.term
+
+    @property
+    def role(self) -> Role:
+        """What it is in its term."""
+        return self._office.role
+
+    @property
+    def mastership(self) -> Mastership | None:
+        """What it does as master; None if it is not."""
+        return self._office.mastership
+
+    @property
     def voters(self) -> int:
         """n: how many voters there are."""
-        return len(self.settings.nodes) or len(self.peers) + 1
+        return self._office.voters
 
     @property
     def needed(self) -> int:
         """q: how many of them must agree."""
-        return quorum(self.settings, self.voters)
+        return self._office.needed
 
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
-        return now >= self.start + self.settings.initdead
+        return self._voter.waited(now)
 
     def joined(self, now: int) -> bool:
         """Whether it may take blocks from a live holder."""
@@ -166,14 +186,11 @@ class Coordinator:
 
     def master(self) -> Peer | None:
         """The other node whose newest beat shows it as master of this node's term."""
-        return election.master_of(self.term, self.peers.values())
+        return self._office.master()
 
     def hears(self, now: int) -> bool:
         """Whether it hears the master of its term, as its master; a master hears itself."""
-        if self.role is Role.MASTER:
-            return True
-        master = self.master()
-        return master is not None and master.fresh(now, self.settings.lease)
+        return self._office.hears(now)
 
     # --- taking in ------------------------------------------------------------------------------
 
@@ -181,7 +198,7 @@ class Coordinator:
         """R3: a lease that has passed is found out before anything else is done."""
         if self.lease and now >= self.lease:
             self._note(Change.LAPSED, self.node, "lapsed", "no quorum vouched for it in time")
-            self._resign("its lease has passed")
+            self._office.resign("its lease has passed")
             self._let_go(now, "its lease has passed")
 
     def _admits(self, beat: Beat) -> bool:
@@ -202,28 +219,29 @@ class Coordinator:
         peer.hear(beat, now, self._sent, (self.node, self.session), self.settings.lease)
         if old is None or old.incarnation != beat.session.incarnation:
             self._said = None  # it waits to be named
-        if beat.term is not None:
-            self._counter = max(self._counter, beat.term.counter)
-        if beat.term != self.term:
-            peer.in_term_since = None
-        elif peer.in_term_since is None or beat.session != old:
-            peer.in_term_since = now
-        for want in beat.wants:
-            self._answer(peer, want.id, want.version)
+        self._office.seen(peer, beat.session != old, now)
+        self.library.report(peer.name, beat.reports)
+        for want, before in self.library.asked(peer.name, beat.wants):
+            self._answer(want, before, now)
 
-    def _answer(self, peer: Peer, number: int, version: Version) -> None:
-        """Send an allocation to one who lacks it; one of those who hold it answers at a time."""
-        allocation = self.library.get(number, version)
-        holding = self.holdings.get(number)
-        if allocation is None or holding is None or version not in (holding.taken, holding.taking):
+    def _answer(self, want: Want, before: int, now: int) -> None:
+        """Send an allocation to one who lacks it, and has asked for it so many times before.
+
+        One of those who hold it answers at a time: the next by name whenever it is asked for again.
+        """
+        allocation = self.library.get(want.id, want.version)
+        holding = self.holdings.get(want.id)
+        if allocation is None or holding is None:
+            return
+        if want.version not in (holding.taken, holding.taking):
             return
         holders = [self.node]
         for other in self.peers.values():
-            if other.beat and any(
-                r.id == number and r.taken == version for r in other.beat.reports
-            ):
-                holders.append(other.name)
-        if self.library.turn(peer.name, number, version, sorted(holders)) == self.node:
+            if other.beat and other.fresh(now, self.settings.lease):
+                reports = (r for r in other.beat.reports if r.id == want.id)
+                if any(r.taken == want.version for r in reports):
+                    holders.append(other.name)
+        if sorted(holders)[before % len(holders)] == self.node:
             self._actions.append(SendAllocation(allocation))
 
     # --- settling -------------------------------------------------------------------------------
@@ -231,7 +249,10 @@ class Coordinator:
     def _settle(self, now: int) -> list[Action]:
         self._actions += watch(self.peers.values(), now, self.settings)
         if self.waited(now) and not self.left:
-            self._elect(now)
+            if not self._waited_told:
+                self._waited_told = True
+                self._note(Change.READY, self.node, "takes part", "its start-up wait is over")
+            self._office.elect(self.contacts(now), self.leased(now), now)
         if self.mastership is not None:
             self._actions += self.mastership.fence(self.library, now)
             self._actions += self.mastership.allocate(self._own(now), self.library, now)
@@ -244,82 +265,6 @@ class Coordinator:
         actions, self._actions = self._actions, []
         return actions
 
-    def _elect(self, now: int) -> None:
-        if not self._waited_told:
-            self._waited_told = True
-            self._note(Change.READY, self.node, "takes part", "its start-up wait is over")
-        contacts = self.contacts(now)
-        self._stand_at = None
-        if not self.hears(now):
-            higher = election.higher_term(self.term, contacts)
-            if higher is not None:
-                self._enter(higher, Role.FOLLOWER, now)
-                self._candidacy.followed(now)
-        elif self.mastership is not None and not self.lease:
-            if now >= self.mastership.since + self.settings.lease:
-                self._resign("no quorum vouches for it")
-            return
-        if self.settings.quorum is Quorum.NONE:
-            self._yield(contacts, now)
-        unled = [] if self.hears(now) else election.unled(contacts)
-        if self.settings.quorum is Quorum.NONE:
-            may = len(unled) == sum(p.beat is not None and p.beat.waited for p in contacts)
-        else:
-            may = len(unled) + 1 >= self.needed
-        may = may and not self.hears(now) and self.role is not Role.CANDIDATE
-        self._stand_at = self._candidacy.due(now, may, sum(name < self.node for name in unled))
-        if self._stand_at is not None and now >= self._stand_at:
-            self._stand(now)
-        if self.role is Role.CANDIDATE and self.term is not None:
-            followers = election.in_term(self.term, contacts)
-            if followers + 1 >= self.needed:
-                self._become_master(now)
-
-    def _yield(self, contacts: list[Peer], now: int) -> None:
-        """Without a quorum two masters may meet; the lower term gives way."""
-        higher = election.higher_term(self.term, contacts)
-        if higher is not None and self.hears(now):
-            self._resign("a higher term is in contact")
-            self._enter(higher, Role.FOLLOWER, now)
-        if self.role is Role.MASTER and self.master() is not None:
-            # With no voters named, two that never met may have chosen the same term.
-            self._resign("another master has the same term")
-
-    def _stand(self, now: int) -> None:
-        if self._counter >= COUNTER_MAX:
-            raise InvariantError("the term counter has run out")
-        self._counter += 1
-        if self.settings.nodes:
-            place = self.settings.nodes.index(self.node)
-        else:
-            place = zlib.crc32(self.node.encode()) & PLACE_MAX
-        term = Term(self._counter, place, self.session.incarnation)
-        self._stand_at = None
-        self._enter(term, Role.CANDIDATE, now)
-
-    def _enter(self, term: Term, role: Role, now: int) -> None:
-        why = "stands as candidate" if role is Role.CANDIDATE else "follows"
-        self._note(Change.TERM, self.node, f"term {term}", why)
-        self.term, self.role = term, role
-        self._counter = max(self._counter, term.counter)
-        self.mastership = None
-        for peer in self.peers.values():
-            same = peer.beat is not None and peer.beat.term == term
-            peer.in_term_since = now if same else None
-
-    def _become_master(self, now: int) -> None:
-        assert self.term is not None
-        self._note(Change.MASTER, self.node, f"is master of term {self.term}", "a quorum follows")
-        self.role = Role.MASTER
-        self.mastership = Mastership(
-            self.settings, self.term, now, self.needed, self.peers, self._promises, self._sent
-        )
-
-    def _resign(self, why: str) -> None:
-        if self.role is Role.MASTER:
-            self._note(Change.RESIGNED, self.node, f"resigns as master of term {self.term}", why)
-            self.role, self.mastership = Role.RESIGNED, None
-
     def _let_go(self, now: int, why: str) -> None:
         """Hold nothing from now on: a new session, and no table left in the kernel."""
         self.session = self.session.next()
@@ -331,8 +276,9 @@ class Coordinator:
             if lost:
                 text = f"lost all {lost.bit_count()} blocks of id {holding.id}"
                 self._note(Change.BLOCKS, self.node, text, why)
-        self.dropping = True
-        self._actions.append(Drop())
+        if not self.dropping:
+            self.dropping = True
+            self._actions.append(Drop())
         self._next_beat = min(self._next_beat, now)
 
     def _own(self, now: int) -> Director | None:
@@ -380,44 +326,8 @@ class Coordinator:
 
     # --- beats ----------------------------------------------------------------------------------
 
-    def _asks(self, now: int) -> tuple[Ask, ...]:
-        """Whom the master of this node's term, itself perhaps, wants fenced."""
-        if self.mastership is not None:
-            return self.mastership.asks(now)
-        master = self.master()
-        return master.beat.asks if master is not None and master.beat is not None else ()
-
-    def _heard(self, now: int) -> tuple[Heard, ...]:
-        """R1: whom this node hears, and for whom it vouches."""
-        evicted = {ask.node for ask in self._asks(now)}
-        entries = []
-        for peer in self.peers.values():
-            beat = peer.beat
-            if beat is None or not peer.fresh(now, self.settings.lease):
-                continue
-            vouch = (
-                self.waited(now)
-                and self.term is not None
-                and beat.term == self.term
-                and peer.contact(now, self.settings.lease)
-                and peer.name not in evicted
-                and not self._promises.forbid(beat, now)
-            )
-            entries.append(Heard(peer.name, beat.session, beat.seq, vouch))
-        return tuple(entries)
-
-    def _promised(self, now: int) -> tuple[Promise, ...]:
-        """R6: what this node can promise the master now."""
-        master = self.master()
-        if master is None or master.beat is None or not self.waited(now):
-            return ()
-        return tuple(
-            Promise(ask.node, ask.session, master.beat.seq)
-            for ask in master.beat.asks
-            if ask.node in self.peers and now >= self._promises.silent_at(self.peers[ask.node])
-        )
-
     def _beat(self, now: int) -> None:
+        asks = self._office.asks(now)
         beat = Beat(
             node=self.node,
             session=self.session,
@@ -432,9 +342,9 @@ class Coordinator:
             left=self.left,
             weight=self.weight,
             lease_left=max(0, self.lease - now),
-            heard=self._heard(now),
-            asks=self._asks(now) if self.mastership else (),
-            promises=self._promised(now),
+            heard=self._voter.heard(self.term, asks, now),
+            asks=asks if self.mastership else (),
+            promises=self._voter.promised(self.master(), now),
             reports=tuple(h.report() for h in self.holdings.values()),
             offers=tuple(
                 offer
@@ -453,12 +363,8 @@ class Coordinator:
         self._said = said
         self._seq = beat.seq
         self._sent.add(beat.seq, now)
-        for heard in beat.heard:
-            if heard.vouch:
-                peer = self.peers[heard.node]
-                peer.vouched_at = peer.received
-        for promise in beat.promises:
-            self._promises.make(promise.node, promise.session, now)
+        self._voter.said(beat, now)
+        self.library.report(self.node, beat.reports)
         self._actions.append(SendBeat(beat))
 
     # --- time -----------------------------------------------------------------------------------
@@ -471,20 +377,14 @@ class Coordinator:
             self.lease,
             self.start + self.settings.initdead,
             self.start + self.settings.join_delay,
-            self._stand_at or 0,
-            self.mastership.since + length if self.mastership else 0,
+            *self._office.times(),
+            *self._voter.times(self._office.asks(now)),
         ]
-        for ask in self._asks(now):
-            if ask.node in self.peers:
-                peer = self.peers[ask.node]
-                times.append(self._promises.silent_at(peer))
-                times.append(peer.received + self.settings.lease_plus)
         for peer in self.peers.values():
             times += [
                 peer.received + length,
                 peer.contact_until(length),
                 peer.received + (self.settings.warntime or length),
-                (peer.in_term_since or 0) + length,
             ]
         return min((time for time in times if time > now), default=now + self.settings.keepalive)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from saru.core.beat import Ask, Beat, Promise, Report
 from saru.core.peer import Peer, Sent
@@ -52,10 +52,10 @@ class Promises:
             return False
         return beat.session <= session or not holds_nothing(beat.reports)
 
-    def until(self, node: str, now: int) -> int | None:
-        """When the standing promise about `node` ends; None if there is none."""
-        _, until = self._standing.get(node, (None, 0))
-        return until if until > now else None
+    def ends(self) -> Iterator[int]:
+        """When the promises end that were made, the past ones too."""
+        for _, until in self._standing.values():
+            yield until
 
 
 class Fences:

@@ -165,24 +165,21 @@ class _Ledger:
         return allocation
 
     def _forget(self, directors: tuple[Director, ...]) -> None:
-        """Drop the issued versions that every director is past."""
-        for director in directors:
-            if director.standing is Standing.FENCED:
-                continue
-            report = self.report(director)
-            taken = report.taken if report else None
-            if director.standing is Standing.UNKNOWN or taken is None or taken.term != self.term:
-                return
-        past = min(
-            (
-                r.taken
-                for d in directors
-                if d.standing is not Standing.FENCED and (r := self.report(d)) and r.taken
-            ),
-            default=None,
-        )
-        if past is not None:
-            self.issued = [a for a in self.issued[:-1] if a.version > past] + self.issued[-1:]
+        """Drop the issued versions, but for the newest, by which nobody can come to hold blocks."""
+        old = [a for a in self.issued[:-1] if any(self._may_yet_take(d, a) for d in directors)]
+        self.issued = old + self.issued[-1:]
+
+    def _may_yet_take(self, director: Director, allocation: Allocation) -> bool:
+        """Whether `director` may come to hold blocks by `allocation`."""
+        named = next((g.session for g in allocation.grants if g.node == director.node), None)
+        if named is None or director.standing is Standing.FENCED:
+            return False
+        if director.standing is Standing.UNKNOWN:
+            return True
+        if director.session > named:
+            return False
+        report = self.report(director)
+        return report is None or report.taken is None or allocation.version > report.taken
 
 
 def _others(directors: tuple[Director, ...], may: dict[str, int]) -> list[int]:

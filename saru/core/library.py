@@ -3,30 +3,45 @@
 
 from __future__ import annotations
 
-from saru.core.beat import Allocation, Beat, Offer
+from collections.abc import Iterable
+
+from saru.core.beat import Allocation, Beat, Offer, Report, Want
 from saru.core.term import Term, Version
 
-KEEP = 16  # allocations per id: a change of master needs the few that are still reported
+KEEP = 16  # allocations per id, beside those that somebody reports
 
 
 class Library:
-    """The newest allocations of each id."""
+    """The newest allocations of each id, and those that somebody reports to hold.
+
+    A master cannot make its first allocation without the contents of every version reported, old as
+    it may be: what is reported is never thrown away.
+    """
 
     def __init__(self) -> None:
         self._shelves: dict[int, dict[Version, Allocation]] = {}
-        self._asked: dict[tuple[str, int, Version], int] = {}
+        self._reported: dict[str, frozenset[tuple[int, Version]]] = {}
+        self._asked: dict[str, dict[Want, int]] = {}
         self._offers: dict[int, Offer] = {}
         self.known = 0  # grows with every allocation learnt
 
     def add(self, allocation: Allocation) -> None:
-        """Keep an allocation; the oldest of its id makes room."""
+        """Keep an allocation; the oldest of its id that nobody reports makes room."""
         shelf = self._shelves.setdefault(allocation.id, {})
         if allocation.version in shelf:
             return
         shelf[allocation.version] = allocation
         self.known += 1
         if len(shelf) > KEEP:
-            del shelf[min(shelf)]
+            needed = frozenset().union(*self._reported.values())
+            spare = [version for version in shelf if (allocation.id, version) not in needed]
+            for version in sorted(spare)[: len(shelf) - KEEP]:
+                del shelf[version]
+
+    def report(self, node: str, reports: Iterable[Report]) -> None:
+        """`node` reports to hold these versions now, and no others."""
+        versions = ((r.id, v) for r in reports for v in (r.taken, r.taking) if v is not None)
+        self._reported[node] = frozenset(versions)
 
     def get(self, number: int, version: Version) -> Allocation | None:
         """The allocation of that id and version, if it is here."""
@@ -58,9 +73,9 @@ class Library:
                     return False
         return True
 
-    def turn(self, asker: str, number: int, version: Version, holders: list[str]) -> str:
-        """Whose turn it is to answer: the next holder by name each time the asker asks again."""
-        key = (asker, number, version)
-        count = self._asked.get(key, 0)
-        self._asked = {key: count + 1}
-        return holders[count % len(holders)]
+    def asked(self, asker: str, wants: Iterable[Want]) -> list[tuple[Want, int]]:
+        """`asker` wants these now; with each, how many times running it has asked before."""
+        before = self._asked.get(asker, {})
+        now = {want: before.get(want, -1) + 1 for want in wants}
+        self._asked[asker] = now
+        return list(now.items())

@@ -74,10 +74,14 @@ class Mastership:
             beat = peer.beat
             if beat is None:
                 continue
+            if beat.term != self._term or not peer.contact(now, self._settings.lease):
+                continue
             if beat.left:
+                # Heard while a quorum is in this term: whoever starts there anew is past its wait
+                # too late to get a lease in a lower one. An older farewell proves nothing: a later
+                # incarnation that is not heard here may hold blocks.
                 self._fences.find(peer.name, beat.session)
-            reports = beat.term == self._term and peer.contact(now, self._settings.lease)
-            if reports and not beat.left and library.empty(beat):
+            elif library.empty(beat):
                 # It lives in this session: it was fenced before it ever had a lease to lose.
                 self._fences.lift(peer.name)
         for ask in self.asks(now):
@@ -104,8 +108,9 @@ class Mastership:
             weight = beat.weight if beat else 0
             return Director(peer.name, session, Standing.UNKNOWN, (), weight, False, False)
         leased = beat.lease_left > 0
-        # One that has just come will have a lease in a moment: plan for it already.
-        hopeful = leased or now < (peer.in_term_since or 0) + length
+        # One that has just come will have a lease in a moment: plan for it already. Not for long:
+        # what is meant for it nobody else holds meanwhile.
+        hopeful = leased or now < (peer.in_term_since or 0) + self._settings.keepalive
         weight = beat.weight if beat.able and hopeful else 0
         grantable = leased and beat.able and peer.contact(now, length)
         return Director(
@@ -131,17 +136,25 @@ class Mastership:
             )
 
     def lacking(self) -> Iterator[SendAllocation]:
-        """The newest allocations, once more, where somebody with a lease reports an older one."""
+        """The newest allocations, once more, where somebody who may take one has an older one."""
         for allocation in self._granting.made():
             if any(self._lacks(peer, allocation) for peer in self._others()):
                 yield SendAllocation(allocation)
 
     def _lacks(self, peer: Peer, allocation: Allocation) -> bool:
         beat = peer.beat
-        if beat is None or beat.term != self._term or beat.lease_left <= 0:
+        if beat is None or beat.term != self._term or beat.lease_left <= 0 or not beat.able:
             return False
         reports = [r for r in beat.reports if r.id == allocation.id]
         return any(allocation.version not in (r.taken, r.taking) for r in reports)
+
+    def times(self) -> Iterator[int]:
+        """When time alone changes something here, beside what R1 and R6 wait for."""
+        yield self.since + self._settings.lease
+        for peer in self._peers.values():
+            if peer.in_term_since is not None:
+                yield peer.in_term_since + self._settings.keepalive
+            yield peer.received + self._settings.lease_plus  # unheard, where there is no quorum
 
     def wants(self) -> tuple[Want, ...]:
         """The reported allocations that the master lacks."""

@@ -17,8 +17,11 @@ def disturb(world: World) -> None:
     node = random.choice(list(world.nodes.values()))
     names = list(world.nodes)
     kind = random.choices(
-        ("crash", "restart", "pause", "partition", "one-way", "heal", "weather", "weight", "stall"),
-        (2, 4, 3, 3, 2, 3, 2, 1, 1),
+        (
+            *("crash", "restart", "leave", "guard", "pause", "partition", "one-way", "heal"),
+            *("weather", "weight", "stall"),
+        ),
+        (2, 4, 1, 1, 3, 3, 2, 3, 2, 1, 1),
     )[0]
     if kind == "crash":
         reboot = random.random() < 0.5
@@ -30,6 +33,20 @@ def disturb(world: World) -> None:
             node = random.choice(stopped or [node])
             world.say(f"{node.name} starts")
             node.start()
+    elif kind == "leave":
+        # It says goodbye, and is gone a little later; "restart" brings it back.
+        world.say(f"{node.name} leaves")
+        node.do(lambda daemon: daemon.leave(node.clock()))
+        life = node.life
+
+        def ends() -> None:
+            if node.life == life:
+                node.crash(False)
+
+        world.at(world.now + 10 * MS, ends)
+    elif kind == "guard":
+        able = random.random() < 0.5
+        node.do(lambda daemon: daemon.guard(able, "rules", node.clock()))
     elif kind == "pause":
         world.pause(node)
     elif kind == "partition":
@@ -63,8 +80,10 @@ def calm(world: World) -> None:
     world.loss = world.double = world.stall = 0.0
     world.delay = 2 * MS
     for node in world.nodes.values():
-        if node.daemon is None:
+        if node.daemon is None or node.daemon.left:
             node.start()
+        else:
+            node.do(lambda daemon: daemon.guard(True, "rules in place", node.clock()))  # noqa: B023
 
 
 def run(seed: int, voters: int = 3, length: int = 12 * DEADTIME) -> World:
@@ -84,6 +103,8 @@ def run(seed: int, voters: int = 3, length: int = 12 * DEADTIME) -> World:
         able = [n for n in world.nodes.values() if n.daemon is not None and n.daemon.weight]
         if able and world.held() != (1 << world.blocks) - 1:
             raise InvariantError(f"blocks stay unheld: {world.held():#x} is all that is held")
+        if wrong := world.left_out():
+            raise InvariantError("not settled: " + "; ".join(wrong))
     except InvariantError as error:
         raise InvariantError(
             f"seed {seed}, {voters} voters: {error}\n" + "\n".join(world.script)

@@ -12,7 +12,7 @@ import heapq
 import random
 from collections.abc import Callable
 
-from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
+from saru.core.action import Action, Drop, Note, Push, Renew, SendAllocation, SendBeat
 from saru.core.beat import Allocation, Beat
 from saru.core.coordinator import Coordinator
 from saru.core.invariants import InvariantError, never_two
@@ -191,7 +191,7 @@ class World:
         self.script: list[str] = []
         self._queue: list[tuple[int, int, Callable[[], object]]] = []
         self._order = 0
-        self._last: dict[str, Version] = {}
+        self._issued: dict[str, dict[Version, Allocation]] = {}
         self._owners: dict[int, str] = {}
 
     # --- time ---
@@ -222,6 +222,19 @@ class World:
             bitmap |= node.kernel.accepts()
         return bitmap
 
+    def left_out(self) -> list[str]:
+        """What is wrong with a whole network: who could take part and does not."""
+        wrong = []
+        terms = {str(n.daemon.term) for n in self.nodes.values() if n.daemon is not None}
+        if len(terms) > 1:
+            wrong.append(f"they are in the terms {', '.join(sorted(terms))}")
+        for node in self.nodes.values():
+            if node.daemon is not None and not node.daemon.leased(node.clock()):
+                wrong.append(f"{node.name} has no lease")
+            if node.daemon is not None and node.daemon.holdings[1].held != node.kernel.accepts():
+                wrong.append(f"{node.name} believes to hold what its kernel does not accept")
+        return wrong
+
     def say(self, text: str) -> None:
         """A line of the run's script."""
         self.script.append(f"{self.now / 1e6:9.4f}  {text}")
@@ -234,7 +247,12 @@ class World:
         node.paused_until = max(node.paused_until, self.now + length)
         self.say(f"{node.name} pauses for {length / MS:.0f} ms")
         life = node.life
-        self.at(node.paused_until, lambda: node.life == life and self.resume(node))
+
+        def ends() -> None:
+            if node.life == life:
+                self.resume(node)
+
+        self.at(node.paused_until, ends)
 
     def resume(self, node: Node) -> None:
         """The pause is over: the inbox is read, in order."""
@@ -252,11 +270,13 @@ class World:
         if isinstance(action, SendBeat):
             self.send(node, action.beat)
         elif isinstance(action, SendAllocation):
+            self.hear_version(node, action.allocation)
             self.send(node, action.allocation)
         elif isinstance(action, Push):
             self.push(node, action)
         elif isinstance(action, Renew):
-            node.kernel.renew(action.version, action.deadline)
+            if not node.kernel.renew(action.version, action.deadline):
+                node.do(lambda daemon: daemon.stale(action.id, action.version, node.clock()))
         elif isinstance(action, Drop):
             node.kernel.delete()
             node.do(lambda daemon: daemon.dropped(node.clock()))
@@ -308,23 +328,34 @@ class World:
 
     def forget(self, node: Node) -> None:
         """A daemon starts anew: where all have, the terms start anew too."""
-        self._last.pop(node.name, None)
+        self._issued.pop(node.name, None)
 
     def hear_note(self, node: Node, note: Action) -> None:
         """Count what the daemons tell, and check what only grows."""
         assert isinstance(note, Note)
         self.count[note.change] += 1
         self.say(f"{node.name} says {note}")
-        if note.change is Change.VERSION and node.daemon is not None:
-            newest = node.daemon.library.newest(1, node.daemon.term)
-            assert newest is not None
-            last = self._last.get(node.name)
-            if last is not None and newest.version <= last:
-                raise InvariantError(f"{node.name}: version went from {last} to {newest.version}")
-            self._last[node.name] = newest.version
-            for grant in newest.grants:
-                bitmap = grant.bitmap()
-                for block in range(self.blocks):
-                    if bitmap >> block & 1:
-                        self.count["moves"] += self._owners.get(block) not in (None, grant.node)
-                        self._owners[block] = grant.node
+
+    def hear_version(self, node: Node, allocation: Allocation) -> None:
+        """Check that a master's versions only grow, and that none is ever another; count moves."""
+        if node.daemon is None or allocation.version.term.place != self.place(node):
+            return  # somebody else's, sent on to one who lacks it
+        issued = self._issued.setdefault(node.name, {})
+        version = allocation.version
+        if version in issued or version.term.incarnation != node.daemon.session.incarnation:
+            if issued.get(version, allocation) != allocation:
+                raise InvariantError(f"{node.name}: there are two allocations {version}")
+            return
+        if issued and version < max(issued):
+            raise InvariantError(f"{node.name}: version went from {max(issued)} to {version}")
+        issued[version] = allocation
+        for grant in allocation.grants:
+            bitmap = grant.bitmap()
+            for block in range(self.blocks):
+                if bitmap >> block & 1:
+                    self.count["moves"] += self._owners.get(block) not in (None, grant.node)
+                    self._owners[block] = grant.node
+
+    def place(self, node: Node) -> int:
+        """A node's place among the voters."""
+        return self.settings.nodes.index(node.name)
