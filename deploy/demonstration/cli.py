@@ -79,11 +79,15 @@ def demo(
         except BlockingIOError:
             raise LabError("another demonstration is running on this machine") from None
         release = prepare(kernel, say)
-        reports = run(setup, keep, say)
+        reports, trouble = run(setup, keep, say)
+    passed = not trouble and all(report.passed() for report in reports)
     show(reports, setup.directors)
     if json_file is not None:
-        json_file.write_text(json.dumps(figures(reports, release, directors), indent=1) + "\n")
-    sys.exit(0 if all(report.passed() for report in reports) else FAILED)
+        found = {"passed": passed, **figures(reports, release, directors)}
+        json_file.write_text(json.dumps(found, indent=1) + "\n")
+    if trouble:
+        raise LabError(trouble)
+    sys.exit(0 if passed else FAILED)
 
 
 def prepare(kernel: str, say: Progress) -> str:
@@ -96,21 +100,25 @@ def prepare(kernel: str, say: Progress) -> str:
     return fetched.release
 
 
-def run(setup: Setup, keep: bool, say: Progress) -> list[Report]:
-    """Bring the lab up, play, and take it down again, whatever happens."""
+def run(setup: Setup, keep: bool, say: Progress) -> tuple[list[Report], str]:
+    """Bring the lab up, play, and take it down again, whatever happens.
+
+    The reports, and why the play broke off, if it did.
+    """
     laboratory = Laboratory(LAB)
     if laboratory.directory.exists():
         say("a lab is left of an earlier demonstration: takes it down")
         laboratory.down()
     with Janitor(LAB) as janitor:
         laboratory.up(setup, say)
-        reports = Scenario(laboratory, say).play()
+        scene = Scenario(laboratory, say)
+        reports = scene.play()
         if keep:
             janitor.keep()
             say(f"the lab stays up: deploy/lab/lab --lab {LAB} status; down ends it")
         else:
             say("takes the lab down")
-    return reports
+    return reports, scene.trouble
 
 
 def show(reports: Sequence[Report], directors: Sequence[str]) -> None:
@@ -135,7 +143,6 @@ def figures(reports: Sequence[Report], release: str, directors: int) -> dict[str
         "settled_after_ms": round(
             1000 * (scenario.TAKEOVER * configuration.DEADTIME_SECONDS + GRACE_SECONDS)
         ),
-        "passed": all(report.passed() for report in reports),
         "phases": [asdict(report) for report in reports],
     }
 

@@ -53,21 +53,27 @@ class Scenario:
         self._connections = Connections(client, target, BLOCKS)
         self._made: dict[Phase, list[Connection]] = {}
         self._phases: list[Phase] = []
+        self.trouble = ""
+        """Why the scenario was not played to its end; empty if it was."""
 
     def play(self) -> list[Report]:
-        """Let it all happen; a report for each phase, in order."""
+        """Let it all happen; a report for each phase that was, in order."""
         with self._probing():
-            begin = time.monotonic_ns()
-            everyone = self._directors
-            steady = self._await_steady(everyone, begin)
-            self._phases.append(Phase("the directors start", False, begin, time.monotonic_ns()))
-            self._settled(f"{len(everyone)} directors share the VIP")
-            if steady:
-                self._faults()
+            try:
+                self._play()
+            except LabError as error:
+                self.trouble = str(error)
             time.sleep(DRAIN_SECONDS)
         return [self._report(phase) for phase in self._phases]
 
-    def _faults(self) -> None:
+    def _play(self) -> None:
+        begin = time.monotonic_ns()
+        steady = self._await_steady(self._directors, begin)
+        self._phases.append(Phase("the directors start", False, begin, time.monotonic_ns()))
+        self._settled(f"{len(self._directors)} directors share the VIP")
+        if not steady:
+            raise LabError("the start did not settle; nothing else is tried")
+
         first = self._master(self._directors[0])
         self._fault(f"{first}, the master, loses power", lambda: self._lab.kill(first))
         self._settled(f"without {first}")
