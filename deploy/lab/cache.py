@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 class LabError(Exception):
     """The lab cannot do what was asked; the text says what is wrong and what mends it."""
+
+
+def say(text: str) -> None:
+    """A line of progress about something that takes its time."""
+    print(f"setup: {text}", file=sys.stderr, flush=True)
 
 
 def root() -> Path:

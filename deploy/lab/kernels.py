@@ -51,6 +51,7 @@ def fetch(version: str) -> Kernel:
         if not link.is_dir():
             release = _newest(version)
             if not (base / release).is_dir():
+                cache.say(f"fetching Debian's kernel {release}")
                 with cache.made_aside(base / release) as scratch:
                     _unpack(scratch, base / release, release)
             link.unlink(missing_ok=True)
@@ -156,6 +157,7 @@ def _build(
     built = cache.root() / "builds" / f"{Path(product).stem}-{cache.content_key(sources, *words)}"
     with cache.locked(built.name):
         if not built.is_dir():
+            cache.say(f"building {Path(product).name}{' for ' + words[0] if words else ''}")
             with cache.made_aside(built) as scratch:
                 for source in sources:
                     for path in cache.sources(source):

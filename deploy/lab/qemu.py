@@ -103,6 +103,7 @@ def accelerator(kernel: Kernel) -> str:
     with cache.locked(f"kvm-{kernel.release}"):
         answer = _remembered(kernel)
         if not answer:
+            cache.say(f"trying kernel {kernel.release} under KVM")
             answer = "kvm" if _probe(kernel) else "tcg"
             remember(kernel, answer)
     return answer
