@@ -28,7 +28,8 @@ def message_bytes(command: int, flags: int, *attributes: bytes) -> bytes:
 
 def numbers(enum: str) -> dict[str, int]:
     """The enumerators of an enum in the header that kernel and user space share."""
-    body = re.search(rf"enum {enum} {{(.*?)}};", HEADER.read_text(), re.DOTALL)
+    code = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
+    body = re.search(rf"enum {enum} {{(.*?)}};", code, re.DOTALL)
     assert body is not None
     names = re.findall(r"^\s*(\w+),", body[1], re.MULTILINE)
     return {name: number for number, name in enumerate(names)}

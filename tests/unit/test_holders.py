@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saru.holders import Holders
@@ -46,6 +46,7 @@ def test_bits_beyond_the_last_block_are_nobodys() -> None:
     assert short(holders, 0) == [(0, 0, "walter", 0), (1, 1, None, 0)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2**16 - 1)), max_size=6))
 def test_runs_cover_every_block_once_and_in_order(history: list[dict[str, int]]) -> None:
     holders = Holders(16, now=0)
