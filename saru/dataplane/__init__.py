@@ -43,8 +43,9 @@ class TableState(msgspec.Struct, frozen=True, kw_only=True):
 
     The counters are packets since the id was first heard of; `expired` counts those of held blocks
     after the deadline, `no_key` those without the fields that the rule looks at. `users` is how
-    many rules name the id. `packets` has a number per block, None if the kernel does not count
-    them (no table, or more than 4096 blocks).
+    many rules name the id. `packets` has a number per block, of packets that came while it was held
+    (accepted or expired), None if the kernel does not count them (no table, or more than 4096
+    blocks).
     """
 
     id: int
