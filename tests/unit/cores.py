@@ -273,10 +273,14 @@ class Link:
             bitmap |= host.accepts(number)
         return bitmap
 
-    def master(self) -> Host:
-        """The host whose core is master of the highest term."""
-        masters = [h for h in self.hosts.values() if h.daemon and h.daemon.mastership]
-        return max(masters, key=lambda h: h.core.term or ())
+    def master(self) -> str:
+        """Who is master, of the highest term if several believe to be; "" if nobody."""
+        terms = {
+            host.core.term: name
+            for name, host in self.hosts.items()
+            if host.daemon and host.core.term and host.core.mastership
+        }
+        return terms[max(terms)] if terms else ""
 
     def told(self, change: Change, since: int = 0) -> list[str]:
         """Who has told of such a change since then, in order."""
