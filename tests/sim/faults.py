@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from saru.core.invariants import InvariantError
-from tests.sim.world import DEADTIME, INITDEAD, MS, World
+from tests.sim.world import DEADTIME, INITDEAD, MS, Node, World
 
 # With the network whole: a start-up wait for those just restarted, a lapse, an election, a fence,
 # and the two steps of a move, with room for lost beats.
@@ -83,7 +83,12 @@ def calm(world: World) -> None:
         if node.daemon is None or node.daemon.left:
             node.start()
         else:
-            node.do(lambda daemon: daemon.guard(True, "rules in place", node.clock()))  # noqa: B023
+            mend(node)
+
+
+def mend(node: Node) -> None:
+    """The node's rules are in place."""
+    node.do(lambda daemon: daemon.guard(True, "rules in place", node.clock()))
 
 
 def run(seed: int, voters: int = 3, length: int = 12 * DEADTIME) -> World:
