@@ -73,10 +73,8 @@ class Guard:
         if self._config.link is None:
             vip = "not ours to set"
         else:
-            vip = (
-                f"{'taken off' if self._off.exists() else 'left on'} {self._config.link.interface}"
-            )
-        state = "rules in place" if self._ok else f"rules: {self._why}"
+            vip = f"{'taken off' if self._off.exists() else 'up on'} {self._config.link.interface}"
+        state = "rules in place" if self._ok else f"rules not in place: {self._why}"
         return status.Guard(ok=bool(self._ok), state=state, vip=vip)
 
     async def run(self, on_change: OnChange) -> None:

@@ -100,9 +100,9 @@ def variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sh("ip link add eth0 type veth peer name peer; ip link set peer up")
     yield chosen
     sh("ip link del eth0; rm -rf /run/saru; nft flush ruleset")
-    for program in ("iptables", "ip6tables"):
-        for table in ("filter", "mangle", "nat"):
-            sh(f"{program} -t {table} -F; {program} -t {table} -X")
+    empty = "".join(f"*{table}\nCOMMIT\n" for table in ("filter", "mangle", "nat"))
+    for program in ("iptables-restore", "ip6tables-restore"):
+        subprocess.run([program], input=empty, text=True, check=True)
 
 
 def test_apply_check_remove() -> None:
