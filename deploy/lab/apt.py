@@ -175,3 +175,21 @@ def unpack(package: Package, into: Path) -> None:
         _run(["dpkg-deb", "--extract", str(archive), str(into)])
         archive.unlink()
     archives.rmdir()
+
+
+def upstream(name: str, version: str, into: Path) -> None:
+    """Download the source of a package and unpack what came from upstream under `into`."""
+    base = cache.root() / "apt"
+    (base / "source-lists/partial").mkdir(parents=True, exist_ok=True)
+    listed = base / "source.sources"
+    listed.write_text(private_sources().replace("Types: deb\n", "Types: deb-src\n"))
+    options = (
+        *_options(),
+        f"-oDir::Etc::sourcelist={listed}",
+        f"-oDir::State::lists={base / 'source-lists'}",
+    )
+    _run(["apt-get", *options, "-qq", "update"], cwd=base)
+    _run(["apt-get", *options, "-qq", "--download-only", "source", f"{name}={version}"], cwd=into)
+    for archive in into.glob("*.orig.tar.*"):
+        if archive.suffix != ".asc":
+            _run(["tar", "--extract", "--strip-components=1", f"--file={archive}"], cwd=into)

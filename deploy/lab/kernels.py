@@ -128,12 +128,13 @@ def _describe(version: str, directory: Path) -> Kernel:
     )
 
 
-def build_module(kernel: Kernel, checks: bool = False) -> Path:
-    """`xt_saru.ko` for `kernel`; make's output lies beside it in `build.log`.
+def build_module(
+    kernel: Kernel, checks: bool = False, source: Path = PROJECT / "kmod", name: str = "xt_saru"
+) -> Path:
+    """The module `name` in `source` for `kernel`; make's output lies beside it in `build.log`.
 
     With `checks` the build runs with W=1 and sparse, and the log is for reading.
     """
-    source = PROJECT / "kmod"
     words = [kernel.release, "checks" if checks else "plain"]
     extra = ["W=1", "C=1"] if checks else []
     command = [
@@ -141,7 +142,7 @@ def build_module(kernel: Kernel, checks: bool = False) -> Path:
         # The headers carry no kernel with type information for pahole to work from.
         *("CONFIG_DEBUG_INFO_BTF_MODULES=", *extra, "modules"),
     ]
-    return _build([source], words, command, "kmod/xt_saru.ko", by_kernel=True)
+    return _build([source], words, command, f"{source.name}/{name}.ko", by_kernel=True)
 
 
 def build_extension() -> Path:

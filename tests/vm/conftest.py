@@ -17,7 +17,7 @@ WORRYING = re.compile(r"BUG|WARNING|Oops|RIP:|INFO: |memory leak|general protect
 @pytest.fixture(scope="session", params=kernels.VERSIONS)
 def module_guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
     """A guest with xt_saru and the extension. Any kernel warning would have ended it."""
-    with Guest.boot(f"module-{request.param}", kernel=request.param) as guest:
+    with Guest.boot(f"module-{request.param}", kernel=request.param, cpus=2) as guest:
         director.prepare(guest)
         yield guest
         worrying = [line for line in guest.kernel_log().splitlines() if WORRYING.search(line)]
