@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The demonstration: it succeeds, it fails without the source-MAC mask, and nothing is left of it."""
+"""The demonstration: it succeeds, fails without the mask, and leaves nothing behind."""
 
 from __future__ import annotations
 
