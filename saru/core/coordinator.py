@@ -259,10 +259,13 @@ class Coordinator:
         self._extend(now)
         for holding in self.holdings.values():
             self._take(holding, now)
+        leased = self.leased(now)
         if not self.dropping:
             self._beat(now)
         self._extend(now)
         actions, self._actions = self._actions, []
+        if self.leased(now) and not leased:  # where the own beat alone gives a lease
+            actions += self._settle(now)
         return actions
 
     def _let_go(self, now: int, why: str) -> None:
