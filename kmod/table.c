@@ -280,8 +280,9 @@ static int id_set_table(struct saru_id *id, struct saru_table *table,
 	id_replace_table(id, table);
 	if (again)
 		err = table_confirm_deadline(table, old_deadline, extack);
-	id_arm_expiry(id, atomic64_read(&table->deadline));
+	/* First this, or a deadline that has passed would be told of before the table. */
 	saru_netlink_tell(id, table, SARU_EVENT_SET, GFP_KERNEL);
+	id_arm_expiry(id, atomic64_read(&table->deadline));
 	return err;
 }
 

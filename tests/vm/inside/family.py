@@ -167,7 +167,7 @@ class Family:
         finally:
             self.socket.settimeout(None)
 
-    def set(self, number: int = 1, **changed: bytes | int) -> list[Message]:
+    def set(self, number: int = 1, **changed: bytes | int | None) -> list[Message]:
         return self.ask(SET, set_attributes(number, **changed))
 
     def renew(self, number: int, term: int, serial: int, deadline: int) -> list[Message]:
@@ -201,11 +201,11 @@ def now() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def set_attributes(number: int = 1, **changed: bytes | int) -> bytes:
+def set_attributes(number: int = 1, **changed: bytes | int | None) -> bytes:
     """A SET's attributes: usual ones but for those named (`blocks=…`); None leaves one out."""
-    blocks = changed.get("blocks", 8)
+    blocks = changed.get("blocks", 8) or 8
     assert isinstance(blocks, int)
-    values: dict[str, bytes | int] = {
+    values: dict[str, bytes | int | None] = {
         "id": number,
         "blocks": blocks,
         "seed": 0,
@@ -213,7 +213,7 @@ def set_attributes(number: int = 1, **changed: bytes | int) -> bytes:
         "serial": 1,
         "deadline": now() + 30 * SECOND,
         "lease_max": 60 * SECOND,
-        "bitmap": b"\xff" * ((blocks + 7) // 8),
+        "bitmap": b"\xff" * (blocks // 8) or bytes([(1 << blocks % 8) - 1]),
         **changed,
     }
     kinds = {"id": A_ID, "blocks": A_BLOCKS, "seed": A_SEED, "term": A_TERM, "serial": A_SERIAL,
