@@ -63,7 +63,7 @@ class Guard:
         self._ok: bool | None = None
         self._why = "not looked at yet"
         self._wake = asyncio.Event()
-        self._gone = False
+        self._notice = Notice.NOTHING  # the gravest since the last look
         self._said: set[str] = set()
         # Left behind by a guard that could not put the VIPs back before it ended.
         self._off = config.daemon.run / "guard.vip-off"
@@ -96,19 +96,19 @@ class Guard:
         notices = Notices()
         async for received in _nftables():
             if not received:  # some were lost
-                self._look_again(gone=False)
+                self._look_again(Notice.LOOK)
             for notice in notices.feed(received):
-                self._look_again(gone=notice is Notice.GONE)
+                self._look_again(notice)
 
     async def _follow_tables(self) -> None:
         async for event in self._dataplane.events():
             if event.kind is EventKind.LOST:
-                self._look_again(gone=False)
+                self._look_again(Notice.LOOK)
             elif event.kind is EventKind.UNUSED and event.id in self._ids:
-                self._look_again(gone=True)
+                self._look_again(Notice.GONE)
 
-    def _look_again(self, *, gone: bool) -> None:
-        self._gone = self._gone or gone
+    def _look_again(self, notice: Notice) -> None:
+        self._notice = max(self._notice, notice)
         self._wake.set()
 
     # --- the watch ------------------------------------------------------------------------------
@@ -118,29 +118,30 @@ class Guard:
         retry = RETRY
         while True:
             self._wake.clear()
-            gone, self._gone = self._gone, False
-            fine = await self._round(gone, on_change)
+            notice, self._notice = self._notice, Notice.NOTHING
+            fine = await self._round(notice, on_change)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), interval if fine else retry)
             retry = RETRY if fine else min(2 * retry, RETRY_MAX)
-            if not self._gone:
+            if self._notice <= Notice.LOOK:
                 await self._rest()
 
     async def _rest(self) -> None:
         """Let others' changes gather, unless something of ours goes meanwhile."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PAUSE):
-                while not self._gone:
+                while self._notice <= Notice.LOOK:
                     self._wake.clear()
                     await self._wake.wait()
 
-    async def _round(self, gone: bool, on_change: OnChange) -> bool:
+    async def _round(self, notice: Notice, on_change: OnChange) -> bool:
         """Look, and mend what is wrong; whether all is well now."""
-        if gone and self._ok:
-            # Before the long look: packets do not wait for it. The mask is first, for taking an
-            # address off sends frames of its own.
-            await self._mask_back("something of the rules or the mask went")
-            await self._vips_off("something of the rules or the mask went")
+        # Before the long look: packets do not wait for it. The mask is first, for taking an address
+        # off sends frames of its own.
+        if notice >= Notice.MASK_GONE:
+            await self._mask_back("something of it went")
+        if notice is Notice.GONE and self._ok:
+            await self._vips_off("something of the rules went")
         findings = await self._look()
         if findings.mask and await self._mask_back(findings.mask[0]):
             findings = Findings(findings.rules)

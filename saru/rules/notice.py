@@ -32,7 +32,8 @@ class Notice(enum.IntEnum):
 
     NOTHING = 0
     LOOK = 1  # a table that Saru's rules stand in has changed
-    GONE = 2  # something of Saru's own went and did not come back in the same transaction
+    MASK_GONE = 2  # the mask, or a part of it, went and did not come back in the same transaction
+    GONE = 3  # rules of Saru's own, or the way to them, went and did not come back likewise
 
 
 class Notices:
@@ -70,7 +71,8 @@ class Notices:
         gone, touched = self._gone - self._come, self._touched
         self.__init__()  # type: ignore[misc]
         if gone:
-            return Notice.GONE
+            masks_alone = all(name.startswith(b"saru-link-") for name in gone)
+            return Notice.MASK_GONE if masks_alone else Notice.GONE
         return Notice.LOOK if touched else Notice.NOTHING
 
 
