@@ -11,7 +11,6 @@ from ipaddress import IPv4Address
 
 from pyroute2 import netns
 
-from deploy.demonstration.prober import PREFIX
 from deploy.demonstration.record import Record
 
 ETH_P_ALL = 0x0003
@@ -38,6 +37,7 @@ class Capture(threading.Thread):
     ) -> None:
         super().__init__(name="capture", daemon=True)
         self._record = record
+        self._prefix = record.prefix.encode()
         self._namespace = namespace
         self._bridge = bridge
         self._vip = IPv4Address(target[0]).packed
@@ -97,8 +97,8 @@ class Capture(threading.Thread):
         elif frame[23] == socket.IPPROTO_UDP:
             length = struct.unpack_from("!H", frame, transport + 4)[0]
             text = frame[transport + 8 : transport + length]
-            if text.startswith(PREFIX):
-                self._record.forwarded(int(text[len(PREFIX) :]), mac)
+            if text.startswith(self._prefix):
+                self._record.forwarded(int(text[len(self._prefix) :]), mac)
 
     def _count_losses(self, wire: socket.socket) -> None:
         """A frame that this socket had no room for would be a director wrongly accused."""

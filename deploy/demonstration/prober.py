@@ -25,12 +25,6 @@ LATE_NS = 50_000_000
 """A sender this far behind its plan does not catch up: the burst would be lost in a queue."""
 CONNECT_SECONDS = 0.9
 """Shorter than TCP's first repetition: a connection is answered at the first asking."""
-PREFIX = b"probe "
-
-
-def payload(number: int) -> bytes:
-    """What the probe `number` carries; `Capture` reads it back."""
-    return PREFIX + str(number).encode()
 
 
 def source_port(block: int, blocks: int, turn: int) -> int:
@@ -59,6 +53,7 @@ class Prober(threading.Thread):
     ) -> None:
         super().__init__(name="prober", daemon=True)
         self._record = record
+        self._prefix = record.prefix.encode()
         self._namespace = namespace
         self._target = target
         self._count = blocks
@@ -103,7 +98,7 @@ class Prober(threading.Thread):
         number = self._record.sent(block, time.monotonic_ns())
         # No route, no neighbour, a full queue: the probe counts as sent, and as unanswered.
         with contextlib.suppress(OSError):
-            one.sendto(payload(number), self._target)
+            one.sendto(self._prefix + str(number).encode(), self._target)
         return one
 
     def check(self) -> None:

@@ -71,6 +71,8 @@ class Record:
 
     directors: Mapping[str, str]
     """Names by the MAC from which each forwards, as in `00:50:56:4f:31:01`."""
+    prefix: str = "probe "
+    """What a probe's datagram says before its number; unlike that of any other prober there."""
     _sent: list[int] = field(default_factory=list)
     _blocks: list[int] = field(default_factory=list)
     _accepted: list[int] = field(default_factory=list)
