@@ -207,30 +207,39 @@ def find_ports() -> list[Port]:
     return found
 
 
-def start_console() -> int:
-    """A shell on the serial console."""
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        console = os.open(CONSOLE, os.O_RDWR)
-        fcntl.ioctl(console, 0x540E, 0)  # TIOCSCTTY: signals from the keyboard reach the shell
-        for target in (0, 1, 2):
-            os.dup2(console, target)
-        os.execv("/bin/bash", ["-bash", "--norc"])
-    return pid
+class Console:
+    """The serial console: a shell from the first line that somebody types there on."""
+
+    def __init__(self) -> None:
+        self.fd = os.open(CONSOLE, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        self.pid = 0
+
+    def wake(self) -> None:
+        """Somebody typed a line: start the shell in place of reading it."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, CHUNK)
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            terminal = os.open(CONSOLE, os.O_RDWR)
+            fcntl.ioctl(terminal, 0x540E, 0)  # TIOCSCTTY: the keyboard's signals reach the shell
+            for target in (0, 1, 2):
+                os.dup2(terminal, target)
+            # Neither profile nor rc: the host's may start any number of programs.
+            os.execv("/bin/bash", ["bash", "--noprofile", "--norc"])
 
 
-def reap(ports: list[Port], console: int) -> int:
-    """Collect every process that has ended, ours or an orphan; the console's process id."""
+def reap(ports: list[Port], console: Console) -> None:
+    """Collect every process that has ended, ours or an orphan."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return console
+            return
         if pid == 0:
-            return console
-        if pid == console:
-            console = start_console()
+            return
+        if pid == console.pid:
+            console.pid = 0
         for port in ports:
             for number, command in list(port.commands.items()):
                 if command.pid == pid:
@@ -248,9 +257,11 @@ def serve(ports: list[Port]) -> None:
     for port in ports:
         fcntl.fcntl(port.fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(port.fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    console = start_console()
+    console = Console()
     while True:
         poll = select.poll()
+        if not console.pid:
+            poll.register(console.fd, select.POLLIN)
         poll.register(woken, select.POLLIN)
         readers: dict[int, Any] = {}
         for port in ports:
@@ -268,7 +279,9 @@ def serve(ports: list[Port]) -> None:
         ready = dict(poll.poll(LOOK_AROUND))
         if woken in ready:
             os.read(woken, CHUNK)
-            console = reap(ports, console)
+            reap(ports, console)
+        if console.fd in ready:
+            console.wake()
         for fd, command in readers.items():
             if fd == command.stdin and fd in ready:
                 command.write()

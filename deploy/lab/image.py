@@ -2,7 +2,8 @@
 """Read-only disks that are laid over directories of the host in the guest.
 
 Starting a Python program opens some hundred small files. Over 9p each costs a guest several
-trips to a busy host: `saru --version` was seen to take four times as long as from these disks.
+trips to the host: half as long again as from these disks, and several times as long when the
+host is busy.
 One holds Python's libraries, the other the package `saru` of this checkout, compiled.
 """
 

@@ -17,7 +17,8 @@ PROBE_TOKEN = b"saru-probe-ok"
 ALWAYS = (
     # Whatever goes wrong in the kernel ends the guest, and QEMU with it.
     "panic=-1 oops=panic panic_on_warn=1 console=ttyS0 quiet loglevel=4 "
-    "mitigations=off random.trust_cpu=on net.ifnames=0 no_timer_check"
+    # Where programs lie differs with every start otherwise, and emulation translates them anew.
+    "norandmaps mitigations=off random.trust_cpu=on net.ifnames=0 no_timer_check"
 )
 
 
