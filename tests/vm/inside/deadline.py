@@ -3,7 +3,7 @@
 
 `deadline SCENARIO [MODULE CPU]`: sends probes over the loopback without a pause, each between
 two readings of CLOCK_BOOTTIME, and sees at once whether it was accepted. Prints JSON: the
-`deadline` that the table ended with, when the last accepted probe was begun (`last_begun`),
+`deadline` by which the kernel had to stop, when the last accepted probe was begun (`last_begun`),
 when the first one that was not accepted was done (`first_refused_done`), and how many there
 were.
 """
@@ -107,7 +107,7 @@ def current_deadline(family: saru.Family) -> int:
     return family.get().number(saru.A_DEADLINE)
 
 
-def daemon_ends(family: saru.Family, prober: Prober, number: signal.Signals) -> None:
+def daemon_ends(family: saru.Family, prober: Prober, number: signal.Signals) -> int:
     """A daemon that renews is stopped or killed."""
     child = pusher()
     prober.until(saru.now() + 2 * LEASE)
@@ -116,24 +116,29 @@ def daemon_ends(family: saru.Family, prober: Prober, number: signal.Signals) -> 
         os.waitpid(child, os.WUNTRACED)
     else:
         os.waitpid(child, 0)
-    prober.until(current_deadline(family) + AFTER)
+    deadline = current_deadline(family)
+    prober.until(deadline + AFTER)
     if number == signal.SIGSTOP:
         os.kill(child, signal.SIGCONT)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3, "a late RENEW was taken"
+        prober.until(saru.now() + AFTER)
+    return deadline
 
 
-def daemon_paused(family: saru.Family, prober: Prober, serial: int) -> None:
+def daemon_paused(family: saru.Family, prober: Prober, serial: int) -> int:
     """A daemon is paused with a deadline in its hands, and sends it when that has passed."""
     child = late_pusher(serial)
     os.waitpid(child, os.WUNTRACED)
-    prober.until(current_deadline(family) + AFTER // 2)
+    deadline = current_deadline(family)
+    prober.until(deadline + AFTER)
     os.kill(child, signal.SIGCONT)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status == (3 if serial == 1 else 0)
     prober.until(saru.now() + AFTER)
+    return deadline
 
 
-def timekeeper_stalled(family: saru.Family, prober: Prober, module: str, cpu: int) -> None:
+def timekeeper_stalled(family: saru.Family, prober: Prober, module: str, cpu: int) -> int:
     """A CPU, perhaps the one that keeps the time, takes no interrupt across the deadline.
 
     How long loading a module takes is not known beforehand: the second try waits longer.
@@ -151,7 +156,7 @@ def timekeeper_stalled(family: saru.Family, prober: Prober, module: str, cpu: in
         began, ended = (int((parameters / name).read_text()) for name in ("began", "ended"))
         subprocess.run(["rmmod", "stall"], check=True)
         if began < deadline - AFTER and ended > deadline + AFTER:
-            return
+            return deadline
     raise AssertionError("the CPU was never stalled across the deadline")
 
 
@@ -166,16 +171,15 @@ def main() -> None:
         prober.seen = Seen()
         family.set(deadline=saru.now() + LEASE)
         if scenario == "stopped":
-            daemon_ends(family, prober, signal.SIGSTOP)
+            deadline = daemon_ends(family, prober, signal.SIGSTOP)
         elif scenario == "killed":
-            daemon_ends(family, prober, signal.SIGKILL)
+            deadline = daemon_ends(family, prober, signal.SIGKILL)
         elif scenario == "paused-renew":
-            daemon_paused(family, prober, 1)
+            deadline = daemon_paused(family, prober, 1)
         elif scenario == "paused-set":
-            daemon_paused(family, prober, 2)
+            deadline = daemon_paused(family, prober, 2)
         else:
-            timekeeper_stalled(family, prober, sys.argv[2], int(sys.argv[3]))
-        deadline = current_deadline(family)
+            deadline = timekeeper_stalled(family, prober, sys.argv[2], int(sys.argv[3]))
     json.dump({"deadline": deadline, **vars(prober.seen)}, sys.stdout)
 
 

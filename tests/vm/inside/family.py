@@ -201,6 +201,11 @@ def now() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
+def every_block(blocks: int) -> bytes:
+    """The bitmap that holds all."""
+    return b"\xff" * (blocks // 8) or bytes([(1 << blocks) - 1])
+
+
 def set_attributes(number: int = 1, **changed: bytes | int | None) -> bytes:
     """A SET's attributes: usual ones but for those named (`blocks=…`); None leaves one out."""
     blocks = changed.get("blocks", 8) or 8
@@ -213,7 +218,7 @@ def set_attributes(number: int = 1, **changed: bytes | int | None) -> bytes:
         "serial": 1,
         "deadline": now() + 30 * SECOND,
         "lease_max": 60 * SECOND,
-        "bitmap": b"\xff" * (blocks // 8) or bytes([(1 << blocks % 8) - 1]),
+        "bitmap": changed.get("bitmap") or every_block(blocks),
         **changed,
     }
     kinds = {"id": A_ID, "blocks": A_BLOCKS, "seed": A_SEED, "term": A_TERM, "serial": A_SERIAL,
