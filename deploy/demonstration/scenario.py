@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from deploy.demonstration.capture import Capture
@@ -65,46 +65,46 @@ class Scenario:
         self._connections = Connections(client, target, BLOCKS)
         self._made: dict[Phase, list[Connection]] = {}
         self._phases: list[Phase] = []
+        self._begin = 0
         self.trouble = ""
         """Why the scenario was not played to its end; empty if it was."""
 
     def play(self) -> list[Report]:
         """Let it all happen; a report for each phase that was, in order."""
         with self._probing():
+            self._begin = time.monotonic_ns()
             try:
                 self._play()
             except LabError as error:
                 self.trouble = str(error)
+                self._end_phase("broken off", settled=False)
             time.sleep(DRAIN_SECONDS)
         return [self._report(phase) for phase in self._phases]
 
     def _play(self) -> None:
-        begin = time.monotonic_ns()
-        steady = self._await_steady(self._directors, begin)
-        self._phases.append(Phase("the directors start", False, begin, time.monotonic_ns()))
-        self._settled(f"{len(self._directors)} directors share the VIP")
+        steady = self._await_steady()
+        self._end_phase("the directors start", settled=False)
         if not steady:
+            self._settled("the directors as they are")
             raise LabError("the start did not settle; nothing else is tried")
 
-        first = self._master(self._directors[0])
-        self._fault(f"{first}, the master, loses power", lambda: self._lab.kill(first))
-        self._settled(f"without {first}")
-        self._return(f"{first} boots and returns", lambda: self._lab.boot(first, lambda _: None))
-        self._settled(f"{first} is back")
-
-        second = self._master(first)
-        self._fault(
-            f"{second}, the master, its daemon stopped", lambda: self._signal(second, "STOP")
+        master = self._settled(
+            f"{len(self._directors)} directors share the VIP", self._directors[0]
         )
-        self._settled(f"without {second}'s daemon")
-        self._return(f"{second}'s daemon goes on", lambda: self._signal(second, "CONT"))
-        self._settled(f"{second} is back")
+        other = next(name for name in self._directors if name != master)
+        self._fault(f"{master}, the master, loses power", lambda: self._lab.kill(master))
+        self._settled(f"without {master}")
+        self._return(f"{master} boots and returns", lambda: self._lab.boot(master, self._say))
 
-        third = self._master(first)
-        others = [name for name in self._directors if name != third]
+        second = self._settled(f"{master} is back", other)
+        self._fault(f"{second}, the master, its daemon stopped", lambda: self._stop(second))
+        self._settled(f"without {second}'s daemon")
+        self._return(f"{second}'s daemon goes on", lambda: self._go_on(second))
+
+        third = self._settled(f"{second} is back", master)
+        rest = [name for name in self._directors if name != third]
         self._fault(
-            f"{third}, the master, cut off from the others",
-            lambda: self._lab.cut([[third], others]),
+            f"{third}, the master, cut off from the others", lambda: self._lab.cut([[third], rest])
         )
         self._settled(f"{third} cut off from the others")
         self._return(f"{third}'s cables mended", self._lab.heal)
@@ -123,21 +123,24 @@ class Scenario:
             finally:
                 self._capture.stop()
 
-    def _settled(self, name: str) -> None:
-        """A phase in which every probe must be accepted exactly once."""
-        self._say(f"{name}: every block probed {ROUNDS} times or more, {CONNECTIONS} connections made")
-        begin, first = time.monotonic_ns(), len(self.record)
+    def _settled(self, name: str, asked: str | None = None) -> str:
+        """A phase in which every probe must be accepted exactly once.
+
+        Who is master at its end, as the daemon of `asked` says.
+        """
+        self._say(f"{name}: every block probed {ROUNDS} times or more, {CONNECTIONS} connections")
+        first = len(self.record)
         enough = time.monotonic() + CONNECTIONS_SECONDS
         made = self._connections.make(CONNECTIONS, lambda: time.monotonic() > enough)
         while len(self.record) < first + ROUNDS * BLOCKS:
             self._sleep(0.05)
-        phase = Phase(name, True, begin, time.monotonic_ns())
+        master = self._master(asked) if asked else ""
+        phase = self._end_phase(name, settled=True)
         self._made[phase] = made
-        self._phases.append(phase)
+        return master
 
     def _fault(self, name: str, strike: Callable[[], object]) -> None:
         """Something breaks; until the next phase begins, some blocks may go unanswered."""
-        begin = time.monotonic_ns()
         self._sleep(DRAIN_SECONDS)
         self._say(name)
         fault = time.monotonic_ns()
@@ -145,26 +148,34 @@ class Scenario:
         settled = fault / 1e9 + TAKEOVER * configuration.DEADTIME_SECONDS + GRACE_SECONDS
         while time.monotonic() < settled:
             self._sleep(0.01)
-        self._phases.append(Phase(name, False, begin, time.monotonic_ns(), fault))
+        self._end_phase(name, settled=False, fault=fault)
 
     def _return(self, name: str, mend: Callable[[], object]) -> None:
         """Somebody comes back; the phase lasts until he holds his share."""
-        begin = time.monotonic_ns()
         self._sleep(DRAIN_SECONDS)
         self._say(name)
         fault = time.monotonic_ns()
         mend()
-        self._await_steady(self._directors, fault)
-        self._phases.append(Phase(name, False, begin, time.monotonic_ns(), fault, planned=True))
+        self._await_steady(fault)
+        self._end_phase(name, settled=False, fault=fault, planned=True)
 
-    def _await_steady(self, everyone: Sequence[str], since: int) -> bool:
-        """Wait until each of `everyone` is seen to hold his share; say so if it takes too long."""
+    def _end_phase(
+        self, name: str, *, settled: bool, fault: int | None = None, planned: bool = False
+    ) -> Phase:
+        """A phase from the end of the one before until now."""
+        begin = self._phases[-1].end if self._phases else self._begin
+        phase = Phase(name, settled, begin, time.monotonic_ns(), fault, planned)
+        self._phases.append(phase)
+        return phase
+
+    def _await_steady(self, since: int = 0) -> bool:
+        """Wait until each director is seen to hold his share; say so if it takes too long."""
         window = int(1.3e9 * BLOCKS / RATE)
         limit = time.monotonic() + STEADY_SECONDS
         while True:
             self._sleep(0.25)
             end = time.monotonic_ns() - int(DRAIN_SECONDS * 1e9)
-            why = self.record.steady(max(since, end - window), end, BLOCKS, everyone)
+            why = self.record.steady(max(since, end - window), end, BLOCKS, self._directors)
             if not why:
                 return True
             if time.monotonic() > limit:
@@ -186,6 +197,13 @@ class Scenario:
         if not said["answer"]["master"]:
             raise LabError(f"{asked} hears no master: {'; '.join(said['answer']['problems'])}")
         return str(said["answer"]["master"])
+
+    def _stop(self, name: str) -> None:
+        """Let a director's daemon do nothing more, without knowing of it."""
+        self._signal(name, "STOP")
+
+    def _go_on(self, name: str) -> None:
+        self._signal(name, "CONT")
 
     def _signal(self, name: str, signal: str) -> None:
         """Send a signal to a director's daemon."""
