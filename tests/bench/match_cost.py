@@ -114,7 +114,7 @@ def build_pump() -> Path:
     with cache.locked(built.name):
         if not built.is_dir():
             with cache.made_aside(built) as scratch:
-                command = ["cc", "-O2", "-static", "-o", scratch / "pump", source]
+                command = ["cc", "-O2", "-static", "-o", str(scratch / "pump"), str(source)]
                 subprocess.run(command, check=True)
     return built / "pump"
 

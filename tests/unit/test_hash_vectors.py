@@ -25,7 +25,10 @@ SHIM = Path(__file__).with_name("kernel_shim")
 PACKETS = 10_000
 SENSES = [Sense(bits) for bits in range(1, 16)]
 RECORD = struct.Struct("=IIIIIBBBB")
-VIP = {4: IPv4Address("172.17.60.201"), 6: IPv6Address("2001:db8:60::201")}
+VIP: dict[int, IPv4Address | IPv6Address] = {
+    4: IPv4Address("172.17.60.201"),
+    6: IPv6Address("2001:db8:60::201"),
+}
 ROUTER = {4: "10.11.12.13", 6: "2001:db8:ee::13"}
 
 

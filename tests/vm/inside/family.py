@@ -206,7 +206,7 @@ def every_block(blocks: int) -> bytes:
     return b"\xff" * (blocks // 8) or bytes([(1 << blocks) - 1])
 
 
-def set_attributes(number: int = 1, **changed: bytes | int | None) -> bytes:
+def set_attributes(number: int = 1, /, **changed: bytes | int | None) -> bytes:
     """A SET's attributes: usual ones but for those named (`blocks=…`); None leaves one out."""
     blocks = changed.get("blocks", 8) or 8
     assert isinstance(blocks, int)

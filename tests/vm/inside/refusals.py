@@ -5,6 +5,7 @@ import errno
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from tests.vm.inside import family as saru
 from tests.vm.inside.cases import refused, run
@@ -94,7 +95,7 @@ def dumps_take_no_id(family: saru.Family) -> None:
 
 def unknown_commands(family: saru.Family) -> None:
     for command in (0, saru.EVENT, 99, 255):
-        refused(errno.EOPNOTSUPP, "", lambda c=command: family.ask(c, IDS))
+        refused(errno.EOPNOTSUPP, "", partial(family.ask, command, IDS))
 
 
 def without_the_capability(family: saru.Family) -> None:
@@ -114,7 +115,7 @@ def nobody() -> None:
             (saru.DEL, IDS),
             (saru.RENEW, IDS),
         ):
-            refused(errno.EPERM, "CAP_NET_ADMIN", lambda c=command, a=attributes: family.ask(c, a))
+            refused(errno.EPERM, "CAP_NET_ADMIN", partial(family.ask, command, attributes))
         refused(errno.EPERM, "CAP_NET_ADMIN", family.dump)
         try:
             family.join()

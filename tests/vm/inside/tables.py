@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from tests.vm.inside import family as saru
 from tests.vm.inside.cases import PORT, iptables, refused, run, send
@@ -44,7 +45,7 @@ def older_versions_are_refused(family: saru.Family) -> None:
     family.set(term=5, serial=6)
     family.set(term=6, serial=0)
     for term, serial in ((5, 7), (0, 2**64 - 1)):
-        refused(errno.ESTALE, "older", lambda t=term, s=serial: family.set(term=t, serial=s))
+        refused(errno.ESTALE, "older", partial(family.set, term=term, serial=serial))
     assert family.get().number(saru.A_TERM) == 6
 
 
@@ -92,7 +93,7 @@ def renewals_name_the_version(family: saru.Family) -> None:
         refused(
             errno.ESTALE,
             "another version",
-            lambda t=term, s=serial: family.renew(1, t, s, later),
+            partial(family.renew, 1, term, serial, later),
         )
     family.renew(1, 3, 4, later)
     assert family.get().number(saru.A_DEADLINE) == later
@@ -220,7 +221,7 @@ def namespaces_are_apart(family: saru.Family) -> None:
     assert [message.number(saru.A_ID) for message in family.dump()] == [1]
 
 
-def namespaces_end_with_rules_in_them(_: saru.Family) -> None:
+def namespaces_end_with_rules_in_them(_family: saru.Family) -> None:
     """Rules that nobody removed, in legacy and nft tables, with and without a table set."""
     before = references()
     code = "from tests.vm.inside import family as s\ns.Family().set(1, deadline=s.now() + 10**8)"
