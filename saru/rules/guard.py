@@ -149,7 +149,7 @@ class Guard:
             self._tell(on_change, False, why)
             await self._vips_off(why)
             findings = await self._mend(findings)
-        if why := findings.why():
+        if findings.why():
             return False
         if await self._vips_on():
             self._tell(on_change, True, "rules in place")
@@ -214,7 +214,8 @@ class Guard:
         except SaruError as fault:
             self._say(f"cannot put the rules back: {fault}")
             return findings
-        return await self._look(compare=False)  # `apply` has compared
+        left = await self._look(compare=False)  # `apply` has compared
+        return Findings(left.rules, findings.mask)
 
     async def _vips_off(self, why: str) -> None:
         if self._config.link is None:
