@@ -8,23 +8,26 @@ guest, in one process, because a program's start takes a second there.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from deploy.lab import kernels
+from deploy.lab import director, kernels
 from deploy.lab.cache import PROJECT
 from deploy.lab.guest import Guest
 
 MODULES = "veth bridge nf_conntrack ip_vs"
 
 
-@pytest.fixture
-def guest(module_guest: Guest) -> Guest:
+@pytest.fixture(scope="module", params=kernels.VERSIONS)
+def guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
     """A director; its module lies where the checks can load it anew."""
-    module = kernels.build_module(module_guest.kernel)
-    script = f"cp {module} /root/xt_saru.ko; modprobe -a {MODULES}; mkdir -p /run/netns"
-    module_guest.run(["sh", "-ec", script])
-    return module_guest
+    with Guest.boot("rules", kernel=request.param) as guest:
+        director.prepare(guest)
+        module = kernels.build_module(guest.kernel)
+        script = f"cp {module} /root/xt_saru.ko; modprobe -a {MODULES}; mkdir -p /run/netns"
+        guest.run(["sh", "-ec", script])
+        yield guest
 
 
 def checked(guest: Guest, file: str, *options: str, variant: str = "nft") -> None:
