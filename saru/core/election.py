@@ -50,9 +50,12 @@ class Candidacy:
         self._not_before = 0
 
     def followed(self, now: int) -> None:
-        """A higher term was followed: give its candidate the time to become master."""
+        """A higher term was followed: give its candidate the time to become master, and to say so.
+
+        That is a whole `keepalive`: the candidate hears of it, and is heard as master.
+        """
         self._since = None
-        self._not_before = now + self._step
+        self._not_before = now + 2 * self._step
 
     def due(self, now: int, may: bool, rank: int) -> int | None:
         """When to stand; None while not enough voters are without a master (`may`)."""

@@ -35,6 +35,7 @@ class Mastership:
         self._peers = peers
         self._promises = promises
         self._sent = sent
+        self._sessions: dict[str, Session] = {}
         self._blocks = {d.id: d.blocks for d in settings.divisions}
         self._granting = Granting(term, settings.divisions)
         self._fences = Fences(settings, term, len(settings.nodes) or len(peers) + 1, needed)
@@ -44,13 +45,16 @@ class Mastership:
         return [p for p in self._peers.values() if p.name not in self._settings.witnesses]
 
     def _newest_session(self, peer: Peer) -> Session:
-        """The newest session of a node that anyone has told of."""
-        newest = peer.beat.session if peer.beat else NEVER
+        """The newest session of a node that anyone has told of in this term."""
+        newest = self._sessions.get(peer.name, Session(0, 0))
+        if peer.beat is not None:
+            newest = max(newest, peer.beat.session)
         for other in self._peers.values():
             if other.beat is not None:
                 for heard in other.beat.heard:
                     if heard.node == peer.name and heard.session > newest:
                         newest = heard.session
+        self._sessions[peer.name] = newest
         return newest
 
     def asks(self, now: int) -> tuple[Ask, ...]:

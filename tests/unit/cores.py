@@ -252,6 +252,10 @@ class Link:
         """Nothing goes from `sender` to `receiver` any more."""
         self._cut.add((sender, receiver))
 
+    def mend(self, sender: str, receiver: str) -> None:
+        """Datagrams go from `sender` to `receiver` again."""
+        self._cut.discard((sender, receiver))
+
     def apart(self, side: str) -> None:
         """Cut the hosts in `side` off from all others."""
         for one in side:

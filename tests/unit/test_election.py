@@ -60,7 +60,7 @@ def test_the_first_by_name_stands_at_once_the_others_a_little_later_each() -> No
     assert candidacy.due(2000, True, 2) == 2000 + KEEPALIVE
     assert candidacy.due(3000, True, 0) == 2000  # the others have stood aside
     candidacy.followed(4000)
-    assert candidacy.due(4000, True, 0) == 4000 + KEEPALIVE // 2
+    assert candidacy.due(4000, True, 0) == 4000 + KEEPALIVE
 
 
 # --- on the link ----------------------------------------------------------------------------------
