@@ -71,7 +71,7 @@ class Node:
         self.name = name
         self.rate = 1 + world.random.uniform(-DRIFT, DRIFT)
         self.offset = world.random.randrange(10**15)
-        self.kernel = Kernel(self.clock)
+        self.kernels = {d.id: Kernel(self.clock) for d in world.settings.divisions}
         self.daemon: Coordinator | None = None
         self.incarnation = 0
         self.life = 0  # grows with every start and end: what was scheduled for another is void
@@ -89,7 +89,7 @@ class Node:
         """Start the daemon: raise the incarnation, empty the tables, begin."""
         self.incarnation += 1
         self.life += 1
-        self.kernel.delete()
+        self.empty()
         self.world.forget(self)
         self.todo.clear()
         self.pushing = False
@@ -103,7 +103,12 @@ class Node:
         self.daemon = None
         self.life += 1
         if reboot:
-            self.kernel.delete()
+            self.empty()
+
+    def empty(self) -> None:
+        """Delete the tables of all ids."""
+        for kernel in self.kernels.values():
+            kernel.delete()
 
     def do(self, event: Callable[[Coordinator], list[Action]]) -> None:
         """Let the daemon have an event, now or when its pause is over."""
@@ -159,24 +164,19 @@ class Node:
 class World:
     """The cluster, its network, and the true time."""
 
-    def __init__(
-        self, seed: int, voters: int = 3, blocks: int = BLOCKS, drift: bool = True
-    ) -> None:
+    def __init__(self, seed: int, voters: int = 3, witnesses: int = 0, ids: int = 1) -> None:
         self.random = random.Random(seed)
         self.seed = seed
         self.now = 0
-        self.blocks = blocks
-        names = tuple(sorted("abcdefghi"[:voters]))
+        names = tuple("abcdefghi"[:voters])
         self.settings = Settings(
             nodes=names,
-            witnesses=(),
+            witnesses=names[voters - witnesses :],
             quorum=Quorum.MAJORITY,
             keepalive=KEEPALIVE * 1000,
             deadtime=DEADTIME * 1000,
             initdead=INITDEAD * 1000,
-            divisions=(Division(1, blocks, 0),),
-            join_delay=0,
-            warntime=0,
+            divisions=tuple(Division(number, BLOCKS, 0) for number in range(1, ids + 1)),
         )
         self.stall = 0.0
         self.loss = 0.0
@@ -184,15 +184,12 @@ class World:
         self.delay = 2 * MS  # mean one-way delay
         self.cut: set[tuple[str, str]] = set()
         self.nodes = {name: Node(self, name) for name in names}
-        if not drift:
-            for node in self.nodes.values():
-                node.rate = 1.0
         self.count: collections.Counter[str] = collections.Counter()
         self.script: list[str] = []
         self._queue: list[tuple[int, int, Callable[[], object]]] = []
         self._order = 0
-        self._issued: dict[str, dict[Version, Allocation]] = {}
-        self._owners: dict[int, str] = {}
+        self._issued: dict[tuple[str, int], dict[Version, Allocation]] = {}
+        self._owners: dict[tuple[int, int], str] = {}
 
     # --- time ---
 
@@ -213,14 +210,20 @@ class World:
 
     def check(self) -> None:
         """Never two, judged by what the kernels accept at this very moment."""
-        never_two({name: node.kernel.accepts() for name, node in self.nodes.items()})
+        for division in self.settings.divisions:
+            number = division.id
+            never_two({name: node.kernels[number].accepts() for name, node in self.nodes.items()})
 
-    def held(self) -> int:
-        """The bitmap of blocks that some kernel accepts now."""
-        bitmap = 0
-        for node in self.nodes.values():
-            bitmap |= node.kernel.accepts()
-        return bitmap
+    def unheld(self) -> dict[int, int]:
+        """By id, the bitmap of blocks that no kernel accepts now, where there are any."""
+        missing = {}
+        for division in self.settings.divisions:
+            bitmap = (1 << division.blocks) - 1
+            for node in self.nodes.values():
+                bitmap &= ~node.kernels[division.id].accepts()
+            if bitmap:
+                missing[division.id] = bitmap
+        return missing
 
     def left_out(self) -> list[str]:
         """What is wrong with a whole network: who could take part and does not."""
@@ -229,10 +232,13 @@ class World:
         if len(terms) > 1:
             wrong.append(f"they are in the terms {', '.join(sorted(terms))}")
         for node in self.nodes.values():
-            if node.daemon is not None and not node.daemon.leased(node.clock()):
+            if node.daemon is None:
+                continue
+            if not node.daemon.leased(node.clock()):
                 wrong.append(f"{node.name} has no lease")
-            if node.daemon is not None and node.daemon.holdings[1].held != node.kernel.accepts():
-                wrong.append(f"{node.name} believes to hold what its kernel does not accept")
+            for number, kernel in node.kernels.items():
+                if node.daemon.holdings[number].held != kernel.accepts():
+                    wrong.append(f"{node.name} believes to hold what its kernel does not accept")
         return wrong
 
     def say(self, text: str) -> None:
@@ -275,10 +281,10 @@ class World:
         elif isinstance(action, Push):
             self.push(node, action)
         elif isinstance(action, Renew):
-            if not node.kernel.renew(action.version, action.deadline):
+            if not node.kernels[action.id].renew(action.version, action.deadline):
                 node.do(lambda daemon: daemon.stale(action.id, action.version, node.clock()))
         elif isinstance(action, Drop):
-            node.kernel.delete()
+            node.empty()
             node.do(lambda daemon: daemon.dropped(node.clock()))
         else:
             self.hear_note(node, action)
@@ -293,7 +299,8 @@ class World:
 
         def takes() -> None:
             if node.life == life:
-                done.append(node.kernel.set(push.version, push.held, push.deadline))
+                kernel = node.kernels[push.id]
+                done.append(kernel.set(push.version, push.held, push.deadline))
 
         def returns() -> None:
             if node.life != life:
@@ -328,7 +335,8 @@ class World:
 
     def forget(self, node: Node) -> None:
         """A daemon starts anew: where all have, the terms start anew too."""
-        self._issued.pop(node.name, None)
+        for number in node.kernels:
+            self._issued.pop((node.name, number), None)
 
     def hear_note(self, node: Node, note: Action) -> None:
         """Count what the daemons tell, and check what only grows."""
@@ -340,7 +348,7 @@ class World:
         """Check that a master's versions only grow, and that none is ever another; count moves."""
         if node.daemon is None or allocation.version.term.place != self.place(node):
             return  # somebody else's, sent on to one who lacks it
-        issued = self._issued.setdefault(node.name, {})
+        issued = self._issued.setdefault((node.name, allocation.id), {})
         version = allocation.version
         if version in issued or version.term.incarnation != node.daemon.session.incarnation:
             if issued.get(version, allocation) != allocation:
@@ -351,10 +359,11 @@ class World:
         issued[version] = allocation
         for grant in allocation.grants:
             bitmap = grant.bitmap()
-            for block in range(self.blocks):
+            for block in range(bitmap.bit_length()):
                 if bitmap >> block & 1:
-                    self.count["moves"] += self._owners.get(block) not in (None, grant.node)
-                    self._owners[block] = grant.node
+                    key = (allocation.id, block)
+                    self.count["moves"] += self._owners.get(key) not in (None, grant.node)
+                    self._owners[key] = grant.node
 
     def place(self, node: Node) -> int:
         """A node's place among the voters."""
