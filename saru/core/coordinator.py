@@ -289,14 +289,15 @@ class Coordinator:
         if self.node in self.settings.witnesses:
             return None
         able = self.able and not self.left
+        grantable = able and self.leased(now)
         return Director(
             self.node,
             self.session,
             Standing.REPORTED,
             () if self.dropping else tuple(h.report() for h in self.holdings.values()),
             self.weight if able else 0,
-            self.joined(now),
-            able and self.leased(now),
+            self.joined(now) and grantable,
+            grantable,
         )
 
     # --- the director's part --------------------------------------------------------------------

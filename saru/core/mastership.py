@@ -57,6 +57,14 @@ class Mastership:
         self._sessions[peer.name] = newest
         return newest
 
+    def _patience(self, peer: Peer) -> int:
+        """Until when a node that is heard again has time to hear us, too.
+
+        Contact takes its next beat, at the latest. To ask at once would cost it L+: the promises
+        would bar the very session in which it comes back.
+        """
+        return peer.back_since + 2 * self._settings.keepalive
+
     def asks(self, now: int) -> tuple[Ask, ...]:
         """Whom the master wants fenced: directors that it is not in contact with in its term."""
         length = self._settings.lease
@@ -66,6 +74,8 @@ class Mastership:
             beat = peer.beat
             astray = beat is None or beat.term != self._term
             if peer.contact(now, length) and not (astray and late):
+                continue
+            if peer.fresh(now, length) and now < self._patience(peer):
                 continue
             session = self._newest_session(peer)
             if not self._fences.holds(peer.name, session):
@@ -102,8 +112,12 @@ class Mastership:
                 what = f"fenced in session {ask.session}"
                 yield Note(Change.FENCED, ask.node, what, "enough voters promised")
 
-    def director(self, peer: Peer, now: int) -> Director:
-        """What the master can say of another director now."""
+    def director(self, peer: Peer, library: Library, now: int) -> Director:
+        """What the master can say of another director now.
+
+        One that cannot be granted blocks at this moment takes none from live holders either: they
+        would be unheld until it can.
+        """
         beat, length = peer.beat, self._settings.lease
         session = beat.session if beat else NEVER
         if self._fences.holds(peer.name, session):
@@ -115,15 +129,18 @@ class Mastership:
         # One that has just come will have a lease in a moment: plan for it already. Not for long:
         # what is meant for it nobody else holds meanwhile.
         hopeful = leased or now < (peer.in_term_since or 0) + self._settings.keepalive
+        contact = peer.contact(now, length)
+        hopeful = hopeful and (contact or not library.empty(beat))
         weight = beat.weight if beat.able and hopeful else 0
-        grantable = leased and beat.able and peer.contact(now, length)
+        grantable = leased and beat.able and contact
+        joined = beat.joined and grantable
         return Director(
-            peer.name, session, Standing.REPORTED, beat.reports, weight, beat.joined, grantable
+            peer.name, session, Standing.REPORTED, beat.reports, weight, joined, grantable
         )
 
     def allocate(self, own: Director | None, library: Library, now: int) -> Iterator[Action]:
         """Issue the versions that are due; `own` is the master itself, if it can hold blocks."""
-        directors = [self.director(peer, now) for peer in self._others()]
+        directors = [self.director(peer, library, now) for peer in self._others()]
         if own is not None:
             directors.append(own)
         directors.sort(key=lambda d: d.node)
@@ -159,6 +176,7 @@ class Mastership:
             if peer.in_term_since is not None:
                 yield peer.in_term_since + self._settings.keepalive
             yield peer.received + self._settings.lease_plus  # unheard, where there is no quorum
+            yield self._patience(peer)
 
     def wants(self) -> tuple[Want, ...]:
         """The reported allocations that the master lacks."""

@@ -34,6 +34,7 @@ class Peer:
         self.name = name
         self.beat: Beat | None = None  # the newest
         self.received = 0  # when that came
+        self.back_since = 0  # when the first one came after a silence of L, or at all
         self.named: int | None = None  # our sending time of the beat that it names
         self.good_until = 0  # until when its vouches for our present session are good (R2)
         self.vouched_at: int | None = None  # receipt of the newest of its beats we vouched for (R6)
@@ -49,6 +50,8 @@ class Peer:
 
     def hear(self, beat: Beat, now: int, sent: Sent, us: tuple[str, Session], lease: int) -> None:
         """Take in a newer beat; `us` is this node's name and present session."""
+        if not self.fresh(now, lease):
+            self.back_since = now
         self.beat, self.received = beat, now
         name, session = us
         entry = next((h for h in beat.heard if h.node == name), None)

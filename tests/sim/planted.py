@@ -108,8 +108,8 @@ def no_report() -> Iterator[None]:
     """Without R5's report: who is not heard in the term holds nothing."""
     whole = Mastership.director
 
-    def director(self: Mastership, peer: Peer, now: int) -> Director:
-        seen = whole(self, peer, now)
+    def director(self: Mastership, peer: Peer, library: Library, now: int) -> Director:
+        seen = whole(self, peer, library, now)
         if seen.standing is Standing.UNKNOWN:
             return msgspec.structs.replace(seen, standing=Standing.FENCED)
         return seen
@@ -167,12 +167,12 @@ def report_of_any_term() -> Iterator[None]:
     """Without R5's "in this term": any fresh report counts."""
     whole = Mastership.director
 
-    def director(self: Mastership, peer: Peer, now: int) -> Director:
+    def director(self: Mastership, peer: Peer, library: Library, now: int) -> Director:
         beat = peer.beat
         if beat is not None:
             peer.beat = msgspec.structs.replace(beat, term=self._term)
         try:
-            return whole(self, peer, now)
+            return whole(self, peer, library, now)
         finally:
             peer.beat = beat
 

@@ -121,3 +121,31 @@ def test_every_two_way_graph_of_four_with_a_quorum_in_contact_is_served() -> Non
             link.one_way(two, one)
         link.run(5 * DEADTIME)
         assert link.held() == EVERYTHING, f"with {cut} cut"
+
+
+@pytest.mark.parametrize("who", "abc")
+def test_whoever_comes_back_is_served_at_once_and_costs_nobody_a_block_for_long(who: str) -> None:
+    """Stopped for long, then continued. What it gets is unheld only for the two steps of a move.
+
+    It does not hear the others yet, in its first beat: nothing is taken from anybody for it before
+    it can be given blocks, and nobody promises to bar the session in which it comes back.
+    """
+    link = Link("abc").settled()
+    link[who].pause()
+    link.run(5 * DEADTIME)
+    link[who].resume()
+    begin = link.now
+    link.until(lambda: link.held() != EVERYTHING)
+    unheld = link.until(lambda: link.held() == EVERYTHING)
+    assert link[who].accepts()
+    assert unheld <= 4 * link.delay
+    assert link.now - begin <= 12 * link.delay
+
+
+@pytest.mark.parametrize("who", "abc")
+def test_whoever_was_cut_off_is_back_within_a_keepalive(who: str) -> None:
+    link = Link("abc").settled()
+    link.apart(who)
+    link.run(5 * DEADTIME)
+    link.heal()
+    assert link.until(lambda: bool(link[who].accepts())) <= KEEPALIVE + 8 * link.delay
