@@ -88,14 +88,15 @@ class Mastership:
             beat = peer.beat
             if beat is None:
                 continue
-            if beat.term != self._term or not peer.contact(now, self._settings.lease):
+            if not peer.contact(now, self._settings.lease):
                 continue
             if beat.left:
-                # Heard while a quorum is in this term: whoever starts there anew is past its wait
-                # too late to get a lease in a lower one. An older farewell proves nothing: a later
+                # It takes nothing any more, in whatever term. Whoever starts there anew waits for
+                # 2 L+, and this beat is younger than L: he has no lease yet, and gets none in a
+                # lower term, for a quorum is in this one. An older farewell proves nothing: a later
                 # incarnation that is not heard here may hold blocks.
                 self._fences.find(peer.name, beat.session)
-            elif library.empty(beat):
+            elif beat.term == self._term and library.empty(beat):
                 # It lives in this session: it was fenced before it ever had a lease to lose.
                 self._fences.lift(peer.name)
         for ask in self.asks(now):

@@ -351,6 +351,6 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
     "R6 any session": (that_session_only, scripts.a_session_that_the_master_does_not_know, TWO),
     "R6 freshness": (no_freshness, scripts.a_promise_from_long_ago, TWO),
     "R6 promise": (no_promise, scripts.a_promise_taken_back, TWO),
-    "R6 farewell in this term": (remembered_farewell, scripts.a_farewell_from_an_earlier_life, TWO),
+    "R6 farewell in contact": (remembered_farewell, scripts.a_farewell_from_an_earlier_life, TWO),
     "R7 refused renewals": (deaf_to_refusals, scripts.a_renewal_too_late, UNSERVED),
 }

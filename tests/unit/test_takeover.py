@@ -149,3 +149,10 @@ def test_whoever_was_cut_off_is_back_within_a_keepalive(who: str) -> None:
     link.run(5 * DEADTIME)
     link.heal()
     assert link.until(lambda: bool(link[who].accepts())) <= KEEPALIVE + 8 * link.delay
+
+
+@pytest.mark.parametrize("who", "abc")
+def test_a_farewell_costs_the_blocks_a_few_trips_even_if_it_is_the_masters(who: str) -> None:
+    link = Link("abc").settled()
+    link[who].do(lambda core: core.leave(link[who].clock()))
+    assert link.until(lambda: link.held() == EVERYTHING) <= 6 * link.delay
