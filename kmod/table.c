@@ -8,6 +8,9 @@
 #include "netlink.h"
 #include "table.h"
 
+/* Who asks for more tables than there is memory for is told so; the kernel's log is not. */
+#define SARU_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)
+
 static unsigned int saru_net_id __read_mostly;
 
 struct saru_table saru_table_closed = {
@@ -60,10 +63,10 @@ static struct saru_id *id_find_or_create(struct saru_net *sn, u16 number)
 		return id;
 	if (sn->gone)
 		return ERR_PTR(-ENODEV);
-	id = kzalloc(sizeof(*id), GFP_KERNEL_ACCOUNT);
+	id = kzalloc(sizeof(*id), SARU_GFP);
 	if (!id)
 		return ERR_PTR(-ENOMEM);
-	id->counters = alloc_percpu_gfp(struct saru_counters, GFP_KERNEL_ACCOUNT);
+	id->counters = alloc_percpu_gfp(struct saru_counters, SARU_GFP);
 	if (!id->counters) {
 		err = -ENOMEM;
 		goto err_free_id;
@@ -72,7 +75,7 @@ static struct saru_id *id_find_or_create(struct saru_net *sn, u16 number)
 	id->net = sn;
 	id->number = number;
 	saru_compat_hrtimer_setup(&id->expiry, id_expire, CLOCK_BOOTTIME, HRTIMER_MODE_ABS_SOFT);
-	err = xa_err(xa_store(&sn->ids, number, id, GFP_KERNEL_ACCOUNT));
+	err = xa_err(xa_store(&sn->ids, number, id, SARU_GFP));
 	if (err)
 		goto err_free_counters;
 	return id;
@@ -216,7 +219,7 @@ static struct saru_table *table_create(const struct saru_set *set)
 	struct saru_table *table;
 
 	table = kzalloc(struct_size(table, bitmap, BITS_TO_LONGS(set->blocks)),
-			GFP_KERNEL_ACCOUNT);
+			SARU_GFP);
 	if (!table)
 		return NULL;
 	atomic64_set(&table->deadline, set->deadline);
@@ -239,7 +242,7 @@ static int table_count_packets(struct saru_table *table, const struct saru_id *i
 	if (table->blocks > SARU_BLOCK_PACKETS_MAX)
 		return 0;
 	table->packets = __alloc_percpu_gfp(table->blocks * sizeof(u64), __alignof__(u64),
-					    GFP_KERNEL_ACCOUNT);
+					    SARU_GFP);
 	return table->packets ? 0 : -ENOMEM;
 }
 

@@ -37,7 +37,7 @@ if [ -n "$saru_probe" ]; then
 fi
 ip link set lo up
 hostname "$saru_name"
-mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose host /lower
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=65536,cache=loose host /lower
 mount -t tmpfs -o mode=755 upper /upper
 mkdir /upper/files /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /root

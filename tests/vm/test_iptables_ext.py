@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,12 +58,17 @@ def upstream_iptables() -> Path:
 
 
 @pytest.fixture
-def clean(module_guest: Guest) -> Guest:
-    """The guest without a rule."""
+def clean(module_guest: Guest) -> Iterator[Guest]:
+    """The guest without a rule, before and after."""
+    flush(module_guest)
+    yield module_guest
+    flush(module_guest)
+
+
+def flush(guest: Guest) -> None:
     for command in COMMANDS:
         for table in ("filter", "nat", "mangle"):
-            module_guest.run([command, "-t", table, "-F"])
-    return module_guest
+            guest.run([command, "-t", table, "-F"])
 
 
 @pytest.mark.parametrize("kind", ["legacy", "nft"])
