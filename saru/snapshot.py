@@ -56,7 +56,9 @@ def take(
     directors = [_this(core, now)]
     directors += [_other(core, peer, now) for peer in core.peers.values()]
     directors += [
-        _refused(name, keys) for name, keys in core.refused.items() if name not in core.peers
+        _unheard(core, name, tuple(keys))
+        for name, keys in core.refused.items()
+        if name not in core.peers
     ]
     snapshot = Status(
         cluster=config.cluster.name,
@@ -124,19 +126,7 @@ def _other(core: Coordinator, peer: Peer, now: int) -> status.Director:
     keys = tuple(core.refused.get(peer.name, ()))
     beat = peer.beat
     if beat is None:
-        return status.Director(
-            name=peer.name,
-            states=(State.REFUSED if keys else State.SILENT,),
-            weight=0,
-            blocks=dict.fromkeys(core.holdings, 0),
-            heard_ms=None,
-            session=None,
-            term=None,
-            waited=False,
-            joined=False,
-            able=False,
-            differs=keys,
-        )
+        return _unheard(core, peer.name, keys)
     states: list[State] = []
     if keys:
         states.append(State.REFUSED)
@@ -172,19 +162,20 @@ def _other(core: Coordinator, peer: Peer, now: int) -> status.Director:
     )
 
 
-def _refused(name: str, keys: list[str]) -> status.Director:
+def _unheard(core: Coordinator, name: str, keys: tuple[str, ...]) -> status.Director:
+    """One of whom no beat was admitted: never heard, or refused for the settings `keys`."""
     return status.Director(
         name=name,
-        states=(State.REFUSED,),
+        states=(State.REFUSED if keys else State.SILENT,),
         weight=0,
-        blocks={},
+        blocks=dict.fromkeys(core.holdings, 0),
         heard_ms=None,
         session=None,
         term=None,
         waited=False,
         joined=False,
         able=False,
-        differs=tuple(keys),
+        differs=keys,
     )
 
 
