@@ -28,6 +28,19 @@ AT_ONCE = 3
 START_SECONDS = 120.0
 """What a director may take from the first command to its daemon; some 10 s is usual."""
 LOG = "/var/log/saru.log"
+OUTPUT = "/var/log/saru.out"
+START_DAEMON = f"""\
+setsid saru --debug --log_facility {LOG} </dev/null >{OUTPUT} 2>&1 &
+# It answers once its socket listens; of a child that has ended the first `sleep` lets us know.
+until grep -q ' 00010000 .* /run/saru/saru.sock$' /proc/net/unix; do
+    if ! kill -0 $!; then
+        echo "the daemon has ended:"
+        tail -n 20 {LOG} {OUTPUT}
+        exit 1
+    fi 2>/dev/null
+    sleep 0.1
+done
+"""
 
 Say = Callable[[str], None]
 
@@ -130,7 +143,7 @@ class Laboratory:
                 f"ipvsadm --restore <<'END'\n{configuration.services()}END",
                 "saru rules apply",
                 "saru link up",
-                f"setsid saru --debug --log_facility {LOG} </dev/null >/var/log/saru.out 2>&1 &",
+                START_DAEMON,
             ]
         )
 

@@ -12,6 +12,7 @@ import pytest
 
 from deploy.lab import topology
 from deploy.lab.cache import PROJECT
+from deploy.lab.laboratory import START_DAEMON
 
 LAB = str(PROJECT / "deploy/lab/lab")
 NAME = f"saru-test-{os.getpid()}"
@@ -79,11 +80,9 @@ def reaches(one: str, address: str) -> bool:
 
 def test_status_shows_every_node() -> None:
     everyone = {"walter", "wendy", "client", "real4", "real5"}
-    assert set(states()) == everyone
-    wait_until(
-        lambda: {states()[name] for name in ("walter", "wendy")} == {"daemon runs"},
-        "both daemons to run",
-    )
+    found = states()
+    assert set(found) == everyone
+    assert {found[name] for name in ("walter", "wendy")} == {"daemon runs"}
     shown = lab("status").stdout
     assert all(name in shown for name in everyone)
 
@@ -156,6 +155,17 @@ def test_console_has_a_shell() -> None:
     assert console.wait(PATIENCE) == 0
 
 
+def test_a_daemon_that_ends_at_its_start_is_an_error_with_its_words() -> None:
+    end = (
+        "daemon=$(cat /run/saru/saru.lock); kill $daemon; while kill -0 $daemon; do sleep 0.1; done"
+    )
+    spoil = "echo nonsense >> /etc/saru/saru.conf"
+    script = f"{end} 2>&-; {spoil}\n{START_DAEMON}"
+    said = lab("exec", "walter", "--", "sh", "-c", script, status=1).stdout
+    assert "the daemon has ended" in said
+    assert "nonsense" in said or "saru.conf" in said
+
+
 def test_power_cut_and_return() -> None:
     lab("exec", "walter", "--", "sh", "-c", "echo kept > /var/lib/saru/kept; touch /root/lost")
     lab("kill", "walter")
@@ -165,7 +175,8 @@ def test_power_cut_and_return() -> None:
     lab("boot", "walter")
     assert lab("exec", "walter", "--", "cat", "/var/lib/saru/kept").stdout == "kept\n"
     lab("exec", "walter", "--", "test", "!", "-e", "/root/lost")
-    wait_until(lambda: states()["walter"] == "daemon runs", "the daemon to run")
+    assert states()["walter"] == "daemon runs"
+    lab("exec", "walter", "--", "saru", "status")
 
 
 def test_down_leaves_nothing_even_after_a_crash() -> None:
