@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the data plane `nftables` keeps things, as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from saru.core.blocks import BLOCKS_MAX, Map, Sense
+from saru.core.settings import Division
+from saru.dataplane import layout
+from saru.errors import SaruError
+
+DIVISION = Division(1, 1024, 7)
+TIMES = "@nh,0,32 & 0x19bf7b3 | 0x19bf7b3 @lease_1 meta time @until_1"
+
+
+@pytest.mark.parametrize(
+    ("sense", "mapping", "version", "last"),
+    [
+        ("src-port", Map.AUTO, 4, "@th,0,32 & 0xffc00000 @range_1"),
+        ("dst-port", Map.RANGE, 6, "@th,16,32 & 0xffc00000 @range_1"),
+        ("src-port", Map.HASH, 4, "jhash th sport mod 1024 seed 0x7 @held_1"),
+        (
+            "src-addr,src-port",
+            Map.AUTO,
+            6,
+            "jhash ip6 saddr . th sport mod 1024 seed 0x7 @held_1",
+        ),
+    ],
+)
+def test_ports_are_asked_of_protocols_that_have_them(
+    sense: str, mapping: Map, version: int, last: str
+) -> None:
+    said = layout.judgement(DIVISION, Sense.parse(sense), version, mapping)
+    assert said == f"{layout.WITH_PORTS} {TIMES} {last}"
+
+
+@pytest.mark.parametrize(
+    ("sense", "mapping", "version", "last"),
+    [
+        ("src-addr", Map.AUTO, 4, "jhash ip saddr mod 1024 seed 0x7 @held_1"),
+        (
+            "src-addr,dst-addr",
+            Map.HASH,
+            6,
+            "jhash ip6 saddr . ip6 daddr mod 1024 seed 0x7 @held_1",
+        ),
+        (
+            "dst-addr",
+            Map.RANGE,
+            4,
+            "@nh,0,8 & 0xf0 == 0x40 @nh,128,32 & 0xffc00000 @range_1",
+        ),
+    ],
+)
+def test_addresses_are_of_the_family(sense: str, mapping: Map, version: int, last: str) -> None:
+    said = layout.judgement(DIVISION, Sense.parse(sense), version, mapping)
+    assert said == f"{TIMES} {last}"
+
+
+@pytest.mark.parametrize(
+    ("sense", "version"), [("src-addr", 6), ("src-addr,src-port", 4), ("src-port,dst-port", 6)]
+)
+def test_a_range_of_what_has_none_is_refused(sense: str, version: int) -> None:
+    with pytest.raises(SaruError, match=f"^sense {sense}: the map range takes one port or"):
+        layout.judgement(DIVISION, Sense.parse(sense), version, Map.RANGE)
+
+
+def test_divisions_have_keys_of_their_own() -> None:
+    keys = {
+        layout.division_key(1 << bits, seed) for bits in range(1, 17) for seed in (0, 1, 2**32 - 1)
+    }
+    assert len(keys) == 16 * 3
+    assert 0 not in keys
+
+
+def test_a_block_is_the_upper_bits_of_a_field() -> None:
+    assert layout.range_key(1, 2) == 1 << 31
+    assert layout.range_key(1023, 1024) == 0xFFC00000
+    assert layout.range_key(BLOCKS_MAX - 1, BLOCKS_MAX) == 0xFFFF0000
