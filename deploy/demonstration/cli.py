@@ -139,9 +139,9 @@ def figures(reports: Sequence[Report], release: str, directors: int) -> dict[str
         "directors": directors,
         "blocks": BLOCKS,
         "probes_per_second": RATE,
-        "deadtime_ms": round(1000 * configuration.DEADTIME_SECONDS),
+        "deadtime_ms": configuration.GUESTS.deadtime,
         "settled_after_ms": round(
-            1000 * (scenario.TAKEOVER * configuration.DEADTIME_SECONDS + GRACE_SECONDS)
+            1000 * (scenario.TAKEOVER * configuration.GUESTS.deadtime / 1000 + GRACE_SECONDS)
         ),
         "phases": [asdict(report) for report in reports],
     }

@@ -146,7 +146,7 @@ class Scenario:
         fault = time.monotonic_ns()
         strike()
         # On a busy host it takes a while until a guest has done what it is told.
-        settled = time.monotonic() + TAKEOVER * configuration.DEADTIME_SECONDS + GRACE_SECONDS
+        settled = time.monotonic() + TAKEOVER * configuration.GUESTS.deadtime / 1000 + GRACE_SECONDS
         while time.monotonic() < settled:
             self._sleep(0.01)
         self._end_phase(name, settled=False, fault=fault)

@@ -1,54 +1,92 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the lab writes into its directors: saru.conf, authkeys, IPVS's services, addresses."""
 
+import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from deploy.lab import topology
 
-# Timers in emulated guests run tens of milliseconds late, and three guests share few processors:
-KEEPALIVE = "250ms"
-DEADTIME = "2s"
-DEADTIME_SECONDS = 2.0
-INITDEAD = "4100ms"
-JOIN_DELAY = "5s"
+Settings = Mapping[str, Mapping[str, object]]
+"""Values by section and key, as in saru.conf."""
 
 
-def config(directors: Sequence[str], name: str, link_mode: str) -> str:
-    """The saru.conf of the director `name`."""
-    nodes = ", ".join(f'"{node}"' for node in directors)
-    text = f"""\
-        [cluster]
-        nodes = [{nodes}]
+@dataclass(frozen=True)
+class Times:
+    """[times], in milliseconds."""
 
-        [times]
-        keepalive = "{KEEPALIVE}"
-        deadtime = "{DEADTIME}"
-        initdead = "{INITDEAD}"
-        join_delay = "{JOIN_DELAY}"
+    keepalive: int
+    deadtime: int
+    initdead: int
+    join_delay: int
 
-        [director]
-        name = "{name}"
 
-        [heartbeat]
-        interfaces = ["eth1", "eth2"]
-        authkeys = "/etc/saru/authkeys"
+# Timers in emulated guests run tens of milliseconds late, and three guests share few processors.
+GUESTS = Times(keepalive=250, deadtime=2000, initdead=4100, join_delay=5000)
+NAMESPACES = Times(keepalive=100, deadtime=400, initdead=820, join_delay=300)
 
-        [link]
-        interface = "eth0"
-        mac = "{topology.SHARED_MAC}"
-        mode = "{link_mode}"
-        addresses = ["{topology.VIP}/16", "{topology.VIP6}/64"]
-        """
-    for vip in (topology.VIP, topology.VIP6):
+
+@dataclass(frozen=True)
+class Plan:
+    """What all directors of a lab are told alike. `more` goes over the rest."""
+
+    directors: tuple[str, ...]
+    times: Times
+    witnesses: tuple[str, ...] = ()
+    """Voters that hold no blocks, beside the directors."""
+    link_mode: str = "unicast"
+    rules_mode: str = "sync"
+    more: Settings = field(default_factory=dict)
+
+    def nodes(self) -> tuple[str, ...]:
+        """The voters."""
+        return (*self.directors, *self.witnesses)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a node keeps its files. The defaults are those of a machine of its own."""
+
+    authkeys: Path = Path("/etc/saru/authkeys")
+    run: Path = Path("/run/saru")
+    state: Path = Path("/var/lib/saru")
+
+
+def config(plan: Plan, name: str, places: Places | None = None, own: Settings | None = None) -> str:
+    """The saru.conf of the node `name`; `own` are settings of its own, over all others."""
+    places = places or Places()
+    sections: dict[str, dict[str, object]] = {
+        "cluster": {"nodes": plan.nodes(), "witnesses": plan.witnesses},
+        "times": {key: f"{value}ms" for key, value in vars(plan.times).items()},
+        "director": {"name": name},
+        "heartbeat": {"interfaces": ["eth1", "eth2"], "authkeys": str(places.authkeys)},
+        "rules": {"mode": plan.rules_mode},
+        "daemon": {"run": str(places.run), "state": str(places.state)},
+    }
+    if name not in plan.witnesses:
+        sections["link"] = {
+            "interface": "eth0",
+            "mac": topology.SHARED_MAC,
+            "mode": plan.link_mode,
+            "addresses": [f"{topology.VIP}/16", f"{topology.VIP6}/64"],
+        }
+    for settings in (plan.more, own or {}):
+        for section, values in settings.items():
+            sections[section] = {**sections.get(section, {}), **values}
+    parts = [_toml(f"[{section}]", values) for section, values in sections.items()]
+    for vip in () if name in plan.witnesses else (topology.VIP, topology.VIP6):
         for protocol in ("tcp", "udp"):
-            text += f"""
-        [[service]]
-        vip = "{vip}"
-        protocol = "{protocol}"
-        ports = [{topology.PORT}]
-        """
-    return "\n".join(line.strip() for line in text.splitlines()) + "\n"
+            service = {"vip": vip, "protocol": protocol, "ports": [topology.PORT]}
+            parts.append(_toml("[[service]]", service))
+    return "\n".join(parts)
+
+
+def _toml(heading: str, values: Mapping[str, object]) -> str:
+    """A section. Texts, numbers, booleans and lists of them look in TOML as they do in JSON."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "".join(f"{line}\n" for line in (heading, *lines))
 
 
 def new_authkeys() -> str:
@@ -73,7 +111,7 @@ def services() -> str:
 def own_addresses(name: str) -> list[str]:
     """Shell commands that give a director its own addresses and load what IPVS needs."""
     lines = [
-        # Two interfaces are in the VIP's segment: each answers ARP for its own address alone.
+        # Each of the two in the VIP's segment answers ARP for its own address alone.
         "sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
         "modprobe -a ip_vs ip_vs_rr",
     ]

@@ -19,6 +19,7 @@ from typing import Any
 
 from deploy.lab import configuration, director, topology
 from deploy.lab.cache import PROJECT, LabError
+from deploy.lab.configuration import Plan
 from deploy.lab.guest import Guest, GuestGoneError
 from deploy.lab.network import Network
 
@@ -83,7 +84,7 @@ class Laboratory:
             self.directory.mkdir(parents=True)
             self._save(setup)
             say("networks: two switches, the client, two real servers")
-            self.network.make(setup.directors)
+            self.network.make(setup.directors, topology.hosts())
             self.network.cut(())
             self._start_services()
             (self.directory / "authkeys").write_text(configuration.new_authkeys())
@@ -131,7 +132,8 @@ class Laboratory:
 
     def _director_script(self, setup: Setup, guest: Guest) -> str:
         """Everything a director is, in the order that lets no packet through unjudged."""
-        config = configuration.config(setup.directors, guest.name, setup.link_mode)
+        plan = Plan(setup.directors, configuration.GUESTS, link_mode=setup.link_mode)
+        config = configuration.config(plan, guest.name)
         authkeys = (self.directory / "authkeys").read_text()
         return "\n".join(
             [

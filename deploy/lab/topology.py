@@ -18,7 +18,8 @@ the server segment says which director did), and on eth2 in the VIP's segment. B
 eth1 and eth2. The real servers hold the VIP on lo, where no ARP answers for it, and answer the
 client directly over their leg in its segment.
 
-Directors are guests; everybody else is a network namespace; both switches are in one more.
+Directors are guests, or namespaces that serve the VIP themselves, without real servers; everybody
+else is a network namespace; both switches are in one more.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ class Leg:
 
 @dataclass(frozen=True)
 class Director:
-    """A director: a guest with three cards. `number` is 1 to 8, and the end of its addresses."""
+    """A director: it has three cards. `number` is 1 to 8, and the end of its addresses."""
 
     name: str
     number: int
@@ -104,10 +105,15 @@ def director(name: str) -> Director:
     return Director(name, DIRECTORS.index(name) + 1)
 
 
+def client() -> Host:
+    """The client."""
+    leg = Leg("eth0", "client0", VIP_SEGMENT, ("172.17.1.1/16", "fd17::1:1/64"))
+    return Host(CLIENT, False, (leg,))
+
+
 def hosts() -> list[Host]:
     """The client and the real servers."""
-    client = Leg("eth0", "client0", VIP_SEGMENT, ("172.17.1.1/16", "fd17::1:1/64"))
-    found = [Host(CLIENT, False, (client,))]
+    found = [client()]
     for name in REAL_SERVERS:
         number = name.removeprefix("real")
         server = (f"192.168.6.{number}/24", f"fd06::{number}/64")

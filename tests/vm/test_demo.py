@@ -95,7 +95,7 @@ def check_faults(phases: list[dict[str, Any]], said: str) -> None:
     names = [phase["name"] for phase in phases if not phase["settled"]]
     for expected in (*FAULTS, *RETURNS):
         assert any(expected in name for name in names), names
-    deadtime = 1000 * configuration.DEADTIME_SECONDS
+    deadtime = configuration.GUESTS.deadtime
     for before, phase, after in zip(phases, phases[1:], phases[2:], strict=False):
         if phase["settled"]:
             continue
