@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where the data plane `nftables` keeps a table of the kernel, and what a rule asks of it. Pure.
 
-Everything is in one table of nftables, `inet saru`. Each id N has four sets in it:
+Everything is in one table of nftables, `inet saru`. Each id N has three sets in it:
 
     lease_N   one element, which the kernel forgets when the lease's time is up. Its key stands for
               the division (number of blocks and seed), so that a rule written for another division
               matches nothing
     until_N   one interval of the wall clock, up to the deadline; beside it, as its comment, version
               and deadline of the table
-    held_N    the held blocks by number, for rules that hash
-    range_N   the held blocks as the upper bits of a field, for rules with the map `range`
+    held_N    the held blocks by number
 
 A rule that looks into them all, in this order, matches a packet of a held block before the
 deadline: its `judgement`. Time comes first. A packet that is judged while a table is being replaced
-may see the first sets as they were and the others as they are, but not the other way round: so it
-may be accepted by the old table's time and the new one's blocks, never by the new one's time and
-the old one's blocks.
+may see the first sets as they were and the last as it is, but not the other way round: so it may be
+accepted by the old table's time and the new one's blocks, never by the new one's time and the old
+one's blocks.
 
 Rules and data plane both `add` the sets, whoever comes first.
 """
@@ -67,11 +66,6 @@ def held_set(id_: int) -> str:
     return f"held_{id_}"
 
 
-def range_set(id_: int) -> str:
-    """The name of the set of the held blocks of an id as upper bits of a field."""
-    return f"range_{id_}"
-
-
 def definitions(ids: Iterable[int]) -> str:
     """What makes the table and the sets of these ids, in nft's syntax.
 
@@ -85,7 +79,6 @@ def definitions(ids: Iterable[int]) -> str:
             (lease_set(id_), "typeof @nh,0,32; flags timeout;"),
             (until_set(id_), "typeof meta time; flags interval;"),
             (held_set(id_), "typeof numgen random mod 65536;"),
-            (range_set(id_), "typeof @th,0,32;"),
         ):
             lines.append(f"add set {FAMILY} {TABLE} {name} {{ {kind} }}")
     return "".join(f"{line}\n" for line in lines)
@@ -94,11 +87,6 @@ def definitions(ids: Iterable[int]) -> str:
 def division_key(blocks: int, seed: int) -> int:
     """What stands for a division in its lease: 32 bits, not 0."""
     return jhash(blocks.to_bytes(4, "big") + seed.to_bytes(4, "big"), 0) or 1
-
-
-def range_key(block: int, blocks: int) -> int:
-    """A block as the upper bits of a field: 32 bits, the lower ones 0."""
-    return (block << 32) // blocks
 
 
 def judgement(division: Division, sense: Sense, version: int, mapping: Map = Map.AUTO) -> str:
@@ -113,24 +101,27 @@ def judgement(division: Division, sense: Sense, version: int, mapping: Map = Map
     matches.append(f"@nh,0,32 & {key:#x} | {key:#x} @{lease_set(division.id)}")
     matches.append(f"meta time @{until_set(division.id)}")
     if mapping.resolve(sense) is Map.HASH:
-        fields = " . ".join(
-            text.format(ip=_IP[version]) for member, text in _FIELDS if member in sense
-        )
-        hashed = f"jhash {fields} mod {division.blocks} seed {division.seed:#x}"
-        matches.append(f"{hashed} @{held_set(division.id)}")
+        block = _hashed(division, sense, version)
     else:
-        matches.append(_ranged(division, sense, version))
+        block = _ranged(division, sense, version)
+    matches.append(f"{block} @{held_set(division.id)}")
     return " ".join(matches)
 
 
+def _hashed(division: Division, sense: Sense, version: int) -> str:
+    fields = " . ".join(text.format(ip=_IP[version]) for member, text in _FIELDS if member in sense)
+    return f"jhash {fields} mod {division.blocks} seed {division.seed:#x}"
+
+
 def _ranged(division: Division, sense: Sense, version: int) -> str:
+    """The block as the upper bits of a word, which nft turns into a number of the host's."""
     word = _WORDS.get(sense)
     if word is None or (version == 6 and not sense & _PORT_SENSES):
         raise SaruError(
             f"sense {sense}: the map range takes one port or one IPv4 address; write hash"
         )
-    mask = range_key(division.blocks - 1, division.blocks)
+    lower = 33 - division.blocks.bit_length()
     # Not `meta nfproto ipv4`: behind that nft would list the word as `ip saddr`, and what it then
     # lists it does not read again.
     of_family = "" if sense & _PORT_SENSES else "@nh,0,8 & 0xf0 == 0x40 "
-    return f"{of_family}{word} & {mask:#x} @{range_set(division.id)}"
+    return f"{of_family}{word} >> {lower}"

@@ -17,8 +17,8 @@ TIMES = "@nh,0,32 & 0x19bf7b3 | 0x19bf7b3 @lease_1 meta time @until_1"
 @pytest.mark.parametrize(
     ("sense", "mapping", "version", "last"),
     [
-        ("src-port", Map.AUTO, 4, "@th,0,32 & 0xffc00000 @range_1"),
-        ("dst-port", Map.RANGE, 6, "@th,16,32 & 0xffc00000 @range_1"),
+        ("src-port", Map.AUTO, 4, "@th,0,32 >> 22 @held_1"),
+        ("dst-port", Map.RANGE, 6, "@th,16,32 >> 22 @held_1"),
         ("src-port", Map.HASH, 4, "jhash th sport mod 1024 seed 0x7 @held_1"),
         (
             "src-addr,src-port",
@@ -49,7 +49,7 @@ def test_ports_are_asked_of_protocols_that_have_them(
             "dst-addr",
             Map.RANGE,
             4,
-            "@nh,0,8 & 0xf0 == 0x40 @nh,128,32 & 0xffc00000 @range_1",
+            "@nh,0,8 & 0xf0 == 0x40 @nh,128,32 >> 22 @held_1",
         ),
     ],
 )
@@ -74,7 +74,7 @@ def test_divisions_have_keys_of_their_own() -> None:
     assert 0 not in keys
 
 
-def test_a_block_is_the_upper_bits_of_a_field() -> None:
-    assert layout.range_key(1, 2) == 1 << 31
-    assert layout.range_key(1023, 1024) == 0xFFC00000
-    assert layout.range_key(BLOCKS_MAX - 1, BLOCKS_MAX) == 0xFFFF0000
+@pytest.mark.parametrize(("blocks", "lower"), [(2, 31), (BLOCKS_MAX, 16)])
+def test_a_block_is_the_upper_bits_of_a_field(blocks: int, lower: int) -> None:
+    said = layout.judgement(Division(1, blocks, 0), Sense.SRC_PORT, 4)
+    assert said.endswith(f" @th,0,32 >> {lower} @held_1")
