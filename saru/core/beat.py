@@ -107,7 +107,10 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     wants: tuple[Want, ...]
 
     def gist(self) -> object:
-        """What of a beat somebody may be waiting for: a change in it goes out at once."""
+        """What of a beat somebody may be waiting for: a change in it goes out at once.
+
+        Nobody waits for a version that is offered or being taken, only for one that has been taken.
+        """
         return (
             self.session,
             (self.term, self.role, self.hears, self.waited, self.joined, self.able, self.left),
@@ -115,7 +118,8 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
             tuple((h.node, h.session, h.vouch) for h in self.heard),
             self.asks,
             tuple((p.node, p.session) for p in self.promises),
-            (self.reports, self.offers, self.wants),
+            tuple((r.id, r.taken) for r in self.reports),
+            self.wants,
         )
 
 

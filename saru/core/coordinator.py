@@ -102,7 +102,7 @@ class Coordinator:
         So what is held here is accepted by nobody. Only a new session gets blocks again.
         """
         self._begin(now)
-        if self.holdings[number].pushed == version:
+        if self.holdings[number].table == version:
             self._let_go(now, "the kernel was told too late of its new deadline")
         return self._settle(now)
 
@@ -314,7 +314,7 @@ class Coordinator:
         if until > self.lease and until > now and own and not self.dropping:
             self.lease = until
         for holding in self.holdings.values():
-            version = holding.pushed
+            version = holding.table
             if version is not None and self.lease > holding.deadline:
                 holding.deadline = self.lease
                 self._actions.append(Renew(holding.id, version, self.lease))
@@ -326,7 +326,8 @@ class Coordinator:
             return
         if self.node not in self.settings.witnesses and holding.may_take(newest, self.term):
             held = holding.take(newest, self.node, self.session, self.lease)
-            self._actions.append(Push(holding.id, newest.version, held, self.lease))
+            if held is not None:
+                self._actions.append(Push(holding.id, newest.version, held, self.lease))
 
     # --- beats ----------------------------------------------------------------------------------
 

@@ -15,8 +15,13 @@ import msgspec
 
 from saru.core.allocation import plan
 from saru.core.beat import Allocation, Grant, Report, Want
+from saru.core.blocks import bitmap_blocks
 from saru.core.settings import Division
 from saru.core.term import Session, Term, Version
+
+# Blocks of an id that are between two hands at a time, at most. What a kernel needs to take a table
+# grows with the blocks that change, and a block that moves is unheld for two of these times.
+MOVE_MAX = 1024
 
 
 class Standing(enum.Enum):
@@ -53,6 +58,7 @@ class _Ledger:
         self.issued: list[Allocation] = []  # the newest last; older ones until all acknowledge
         self.intent: dict[str, int] = {}
         self._planned_for: object = None
+        self._planned_from: dict[str, int] = {}
         self.wants: list[Want] = []
 
     @property
@@ -67,7 +73,7 @@ class _Ledger:
         if director.standing is Standing.FENCED:
             return 0
         report = self.report(director)
-        if director.standing is Standing.UNKNOWN or report is None:
+        if report is None or self._unaccounted(director):
             return self.everything
         held = 0
         for version in (report.taken, report.taking):
@@ -98,7 +104,7 @@ class _Ledger:
                 if director.standing is Standing.FENCED:
                     continue
                 report = self.report(director)
-                if director.standing is Standing.UNKNOWN or report is None or report.taking:
+                if report is None or self._unaccounted(director) or report.taking:
                     return None
                 if self.wants:
                     return None
@@ -117,7 +123,11 @@ class _Ledger:
         return hands
 
     def replan(self, directors: Iterable[Director], hands: dict[str, tuple[Session, int]]) -> None:
-        """Say anew who should hold what. A block between two hands keeps its destination."""
+        """Say anew who should hold what, if that has changed.
+
+        A block between two hands keeps its destination, and a plan stands while it is carried out:
+        a new one would cost the time that the blocks on their way are unheld.
+        """
         weights: dict[str, int] = {}
         joined: list[str] = []
         for director in directors:
@@ -134,9 +144,49 @@ class _Ledger:
         for node, bitmap in self.intent.items():
             if weights.get(node):
                 holding[node] |= bitmap & ~held
-        if self._planned_for != (holding, weights, joined):
+        if self._planned_for != (weights, joined) or self._strayed(holding):
             self.intent = plan(self.blocks, holding, weights, joined)
-            self._planned_for = (holding, weights, joined)
+            self._planned_for, self._planned_from = (weights, joined), holding
+
+    def _strayed(self, holding: dict[str, int]) -> bool:
+        """Whether anybody holds blocks that he neither shall have nor had when this was planned."""
+        return any(
+            held & ~self.intent.get(node, 0) & ~self._planned_from.get(node, 0)
+            for node, held in holding.items()
+        )
+
+    def _staying(
+        self,
+        directors: Iterable[Director],
+        hands: dict[str, tuple[Session, int]],
+        may: dict[str, int],
+    ) -> dict[str, int]:
+        """The blocks that stay in their hands for the moment, though others shall have them.
+
+        They wait while nobody could be given them, because somebody is unaccounted for, and where
+        more than MOVE_MAX would be between two hands.
+        """
+        leaving = 0
+        for director in directors:
+            if director.standing is not Standing.FENCED and director.node in hands:
+                leaving |= may[director.node] & ~hands[director.node][1]
+        budget = max(0, MOVE_MAX - leaving.bit_count())
+        if self.wants or any(self._unaccounted(director) for director in directors):
+            budget = 0
+        staying: dict[str, int] = {}
+        for node, (_, held) in hands.items():
+            out = held & ~self.intent.get(node, 0)
+            if out.bit_count() > budget:
+                first = bitmap_blocks(out)[budget]
+                staying[node] = out >> first << first
+            budget -= (out & ~staying.get(node, 0)).bit_count()
+        return staying
+
+    def _unaccounted(self, director: Director) -> bool:
+        """Whether there is no telling what `director` holds."""
+        if director.standing is Standing.FENCED:
+            return False
+        return director.standing is Standing.UNKNOWN or self.report(director) is None
 
     def step(self, directors: tuple[Director, ...], lookup: Lookup) -> Allocation | None:
         """The next version, if one is due."""
@@ -147,11 +197,12 @@ class _Ledger:
         if hands is None:
             return None
         self.replan(directors, hands)
+        staying = self._staying(directors, hands, may)
         grants: list[Grant] = []
         for director, others in zip(directors, _others(directors, may), strict=True):
             session, now = hands.get(director.node, (director.session, 0))
             wanted = self.intent.get(director.node, 0)
-            held = now & wanted
+            held = now & (wanted | staying.get(director.node, 0))
             if director.grantable and session == director.session:
                 held |= wanted & ~others
             if held:

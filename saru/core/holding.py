@@ -12,17 +12,13 @@ class Holding:
 
     def __init__(self, number: int) -> None:
         self.id = number
-        self.taken: Version | None = None  # in the kernel, confirmed
+        self.taken: Version | None = None  # what the kernel accepts is this version's, confirmed
         self.held = 0  # its bitmap
         self.taking: Version | None = None  # on its way into the kernel
+        self.table: Version | None = None  # what the kernel's table is called, or will be
         self._taking_held = 0
         self.newest: Version | None = None  # the newest ever begun; a lapse does not reset it
         self.deadline = 0  # the newest that the kernel was given
-
-    @property
-    def pushed(self) -> Version | None:
-        """The version that the kernel has or is being given."""
-        return self.taking or self.taken
 
     def may_take(self, allocation: Allocation, term: Term | None) -> bool:
         """Only of exactly the own term, only newer than any ever taken, one at a time."""
@@ -30,12 +26,23 @@ class Holding:
             return False
         return self.newest is None or allocation.version > self.newest
 
-    def take(self, allocation: Allocation, node: str, session: Session, deadline: int) -> int:
-        """Begin to take a version; the bitmap of what it names for this session."""
-        self.newest = self.taking = allocation.version
-        self._taking_held = allocation.bitmap(node, session)
+    def take(
+        self, allocation: Allocation, node: str, session: Session, deadline: int
+    ) -> int | None:
+        """Begin to take a version: the bitmap that the kernel shall accept, until `deadline`.
+
+        None if it accepts just that already: then the version is taken, and the table keeps its
+        older one. The kernel's time is for the blocks that move.
+        """
+        held = allocation.bitmap(node, session)
+        self.newest = allocation.version
+        if self.taken is not None and held == self.held:
+            self.taken = allocation.version
+            return None
+        self.taking = self.table = allocation.version
+        self._taking_held = held
         self.deadline = deadline
-        return self._taking_held
+        return held
 
     def confirm(self, version: Version) -> tuple[int, int] | None:
         """The kernel has it: the bitmaps gained and lost; None if this was let go meanwhile."""
@@ -48,7 +55,7 @@ class Holding:
     def let_go(self) -> int:
         """Hold nothing from now on; the bitmap of what may have been held."""
         lost = self.held | (self._taking_held if self.taking else 0)
-        self.taken = self.taking = None
+        self.taken = self.taking = self.table = None
         self.held = self._taking_held = self.deadline = 0
         return lost
 

@@ -207,7 +207,7 @@ def nameless_grants() -> Iterator[None]:
 
     def take(
         self: Holding, allocation: Allocation, node: str, session: Session, deadline: int
-    ) -> int:
+    ) -> int | None:
         named = next((g.session for g in allocation.grants if g.node == node), session)
         return whole(self, allocation, node, named, deadline)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saru.core.beat import Allocation, Grant, Report
-from saru.core.granting import Director, Granting, Standing
+from saru.core.granting import MOVE_MAX, Director, Granting, Standing
 from saru.core.invariants import well_formed
 from saru.core.library import KEEP, Library
 from saru.core.settings import Division
@@ -23,9 +23,10 @@ LIFE = Session(1, 1)
 class Directors:
     """What a master sees of its directors, and what it makes of that."""
 
-    def __init__(self, names: str) -> None:
+    def __init__(self, names: str, blocks: int = BLOCKS) -> None:
         self.library = Library()
-        self.granting = Granting(TERM, (Division(1, BLOCKS, 0),))
+        self.blocks = blocks
+        self.granting = Granting(TERM, (Division(1, blocks, 0),))
         self.made: list[Allocation] = []
         nothing = (Report(1, None, None),)
         self.seen = {
@@ -49,7 +50,7 @@ class Directors:
             self.library.known,
         )
         for allocation in made:
-            well_formed(allocation, BLOCKS)
+            well_formed(allocation, self.blocks)
             self.library.add(allocation)
             self.made.append(allocation)
         return made[0] if made else None
@@ -66,8 +67,8 @@ class Directors:
         return self.made[-1].bitmap(node, session) if self.made else 0
 
 
-def settled(names: str) -> Directors:
-    directors = Directors(names)
+def settled(names: str, blocks: int = BLOCKS) -> Directors:
+    directors = Directors(names, blocks)
     directors.steps()
     return directors
 
@@ -159,6 +160,42 @@ def test_a_move_takes_two_versions() -> None:
     directors.takes("a", out.version)
     assert directors.step() is not None
     assert directors.hands("b") == EVERYTHING
+
+
+def test_nothing_leaves_live_hands_while_somebody_is_unaccounted_for() -> None:
+    """Nobody could be given it: whoever is silent may hold it."""
+    directors = settled("abc")
+    mine = directors.hands("a")
+    directors.becomes("c", standing=Standing.UNKNOWN)
+    directors.becomes("a", weight=0)
+    directors.steps()
+    assert directors.hands("a") == mine
+    directors.becomes("c", standing=Standing.FENCED)
+    directors.steps()
+    assert not directors.hands("a")
+    assert directors.hands("b") == EVERYTHING
+
+
+def test_many_blocks_move_in_steps_that_follow_each_other() -> None:
+    """Each version takes no more out of hands than is given on as soon as that is acknowledged."""
+    blocks = 8 * MOVE_MAX
+    directors = settled("abc", blocks)
+    everything = (1 << blocks) - 1
+    before = len(directors.made)
+    directors.becomes("a", weight=0)
+    moved = directors.hands("a").bit_count()
+    directors.steps()
+    made = directors.made[before:]
+    assert len(made) == -(-moved // MOVE_MAX) + 1
+    last = {grant.node: grant.bitmap() for grant in made[-1].grants}
+    for allocation in made:
+        held = 0
+        for grant in allocation.grants:
+            held |= grant.bitmap()
+            if grant.node != "a":  # what it once has it keeps: the plan stands meanwhile
+                assert not grant.bitmap() & ~last[grant.node]
+        assert (everything & ~held).bit_count() <= MOVE_MAX
+    assert directors.hands("b") | directors.hands("c") == everything
 
 
 def test_a_version_not_acknowledged_may_still_be_taken() -> None:
