@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from saru.errors import OutageError, SaruError
+from saru.errors import OutageError, SaruError, UsageError
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ Arguments = Mapping[str, Any]
 Answerer = Callable[[Arguments], Awaitable[msgspec.Struct | None]]
 
 REQUEST_MAX = 64 * 1024  # bytes
-REQUEST_TIMEOUT = 10.0  # seconds; a client that says nothing is let go
+REQUEST_TIMEOUT = 10.0  # seconds; a client that says nothing, or takes nothing, is let go
 PATH_MAX = 107  # bytes; what the kernel takes for a socket's name
 OWNER_ONLY = 0o177
 
@@ -106,8 +106,10 @@ class Control:
                     line = await reader.readline()
                 except ValueError:  # longer than the limit
                     line = b"too long"
-                if line:
-                    writer.write(msgspec.json.encode(await self._respond(line)) + b"\n")
+            if line:
+                # For as long as it takes: an answer may be that something has come about.
+                writer.write(msgspec.json.encode(await self._respond(line)) + b"\n")
+                async with asyncio.timeout(REQUEST_TIMEOUT):
                     await writer.drain()
 
     async def _respond(self, line: bytes) -> Response:
@@ -127,6 +129,14 @@ class Control:
             log.exception("the answer to %r failed", request.ask)
             return Response(error=f"the daemon failed to answer {request.ask!r}: see its log")
         return Response(answer=msgspec.Raw(msgspec.json.encode(answer)))
+
+
+def arguments_as(arguments: Arguments, type_: type[T]) -> T:
+    """A request's arguments as a struct. Raises UsageError for those that are not."""
+    try:
+        return msgspec.convert(arguments, type_)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the daemon does not understand the request: {error}") from None
 
 
 class DaemonError(SaruError):

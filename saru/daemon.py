@@ -18,6 +18,7 @@ from saru.config import Config
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
 from saru.core.beat import Beat, Message
 from saru.core.coordinator import Coordinator
+from saru.core.share import Order
 from saru.core.term import Version
 from saru.dataplane import Dataplane, TableState
 from saru.dataplane.module import Module
@@ -26,6 +27,7 @@ from saru.incarnation import next_incarnation
 from saru.lock import Lock
 from saru.membership import boottime
 from saru.membership.heartbeat import HeartbeatMembership
+from saru.operator import Drained, Operator, Shell
 from saru.pusher import Pusher
 from saru.rules.guard import Guard
 from saru.wire import Codec
@@ -84,9 +86,25 @@ class Daemon:
         self._bug: BaseException | None = None
         self._moved = asyncio.Event()
         self._systemd = sdnotify.SystemdNotifier()
+        self._operator = Operator(
+            Shell(
+                now=boottime,
+                core=lambda: self.core,
+                holders=lambda: self._holders,
+                do=self._do,
+                order=self._membership.send,
+                stop=self._stopping.set,
+                until=self._until,
+            ),
+            Drained(config.daemon.state, config.cluster.name),
+        )
         self._control = control.Control(
             control.socket_path(config.daemon.run, config.cluster.name),
-            {"status": self._status},
+            {
+                "status": self._status,
+                "share": self._operator.share,
+                "leave": self._operator.leave,
+            },
         )
 
     @property
@@ -120,13 +138,13 @@ class Daemon:
             await self._live(tasks)
 
     def _begin(self) -> None:
+        share = self._operator.first(self._config.director.weight)
         now = boottime()
         self._core = Coordinator(
             self._settings,
             self._config.director.name,
             self._incarnation,
             now,
-            self._config.director.weight,
         )
         self._holders = {d.id: Holders(d.blocks, now) for d in self._settings.divisions}
         logger.info(
@@ -135,7 +153,13 @@ class Daemon:
             self._incarnation,
             self._settings.initdead / SECOND,
         )
-        self._tick()
+        if share.drained:
+            logger.info(
+                "%s: is drained still (asked for at %s; saru undrain ends that)",
+                self._config.director.name,
+                share.by,
+            )
+        self._do(self._core.apportion(share, now))
 
     async def _live(self, work: Iterable[Awaitable[None]]) -> None:
         """Wait for the end: a signal, or a task that fails."""
@@ -190,8 +214,10 @@ class Daemon:
 
     # --- events ---------------------------------------------------------------------------------
 
-    def _received(self, message: Message, received: int) -> None:
-        if isinstance(message, Beat):
+    def _received(self, message: Message | Order, received: int) -> None:
+        if isinstance(message, Order):
+            self._operator.obey(message)
+        elif isinstance(message, Beat):
             self._do(self.core.receive(message, received))
         else:
             self._do(self.core.receive_allocation(message, received))

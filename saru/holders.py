@@ -42,6 +42,11 @@ class Holders:
         self._held = fresh
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """Who holds what now, by name; nothing is in two hands here."""
+        return self._held
+
+    @property
     def unheld(self) -> int:
         """How many blocks nobody holds."""
         return self._holder.count(None)

@@ -7,9 +7,9 @@ one, so a counter that cannot be read is an error and never a fresh start.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from saru import durable
 from saru.core.term import INCARNATION_MAX
 from saru.errors import SaruError
 
@@ -31,7 +31,7 @@ def next_incarnation(state: Path, cluster: str) -> int:
                 f"{path}: all {INCARNATION_MAX} incarnations are used up; give this director "
                 "another name (director.name, and cluster.nodes everywhere) and remove the file"
             )
-        _write(path, incarnation)
+        durable.replace(path, b"%d\n" % incarnation)
     except OSError as error:
         raise SaruError(f"cannot keep the incarnation in {path}: {error.strerror}") from None
     return incarnation
@@ -50,20 +50,3 @@ def _read(path: Path) -> int:
             "above every incarnation of this director that the others' `saru status` shows"
         )
     return int(written)
-
-
-def _write(path: Path, incarnation: int) -> None:
-    """Replace the file so that after a power cut it holds the old number or the new one."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, b"%d\n" % incarnation)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    fresh.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

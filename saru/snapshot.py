@@ -12,6 +12,7 @@ from saru.config_tree import Config
 from saru.core.beat import Role
 from saru.core.coordinator import Coordinator
 from saru.core.peer import Peer
+from saru.core.share import Share
 from saru.dataplane import TableState
 from saru.holders import Holders
 from saru.status import State, Status
@@ -104,13 +105,15 @@ def _this(core: Coordinator, now: int) -> status.Director:
         joined=core.joined(now),
         able=core.able,
         weight=core.weight,
+        holds=any(h.held for h in core.holdings.values()),
         left=core.left,
         witness=witness,
     )
     return status.Director(
         name=core.node,
         states=tuple(states),
-        weight=0 if witness else core.weight,
+        why=_why(core.node, states, core.weight, core.share),
+        weight=0 if witness else core.share.weight,
         blocks={number: h.held.bit_count() for number, h in core.holdings.items()},
         heard_ms=0,
         session=str(core.session),
@@ -136,22 +139,24 @@ def _other(core: Coordinator, peer: Peer, now: int) -> status.Director:
         states.append(State.LATE)
     if beat.role is Role.MASTER and beat.term == core.term and not states:
         states.append(State.MASTER)
+    blocks = {
+        number: held_by(core, number, now).get(peer.name, 0).bit_count() for number in core.holdings
+    }
     states += _states(
         waited=beat.waited,
         joined=beat.joined,
         able=beat.able,
         weight=beat.weight,
+        holds=any(blocks.values()),
         left=beat.left,
         witness=witness,
     )
     return status.Director(
         name=peer.name,
         states=tuple(states),
-        weight=0 if witness else beat.weight,
-        blocks={
-            number: held_by(core, number, now).get(peer.name, 0).bit_count()
-            for number in core.holdings
-        },
+        why=_why(peer.name, states, beat.weight, beat.share),
+        weight=0 if witness else (beat.share.weight if beat.share else beat.weight),
+        blocks=blocks,
         heard_ms=(now - peer.received) // MS,
         session=str(beat.session),
         term=str(beat.term) if beat.term else None,
@@ -180,7 +185,14 @@ def _unheard(core: Coordinator, name: str, keys: tuple[str, ...]) -> status.Dire
 
 
 def _states(
-    *, waited: bool, joined: bool, able: bool, weight: int, left: bool, witness: bool
+    *,
+    waited: bool,
+    joined: bool,
+    able: bool,
+    weight: int,
+    holds: bool,
+    left: bool,
+    witness: bool,
 ) -> list[State]:
     if left:
         return [State.LEFT]
@@ -194,8 +206,20 @@ def _states(
     if not able:
         states.append(State.UNABLE)
     if not weight:
-        states.append(State.DRAINING)
+        states.append(State.DRAINING if holds else State.DRAINED)
     return states
+
+
+def _why(node: str, states: list[State], weight: int, share: Share | None) -> str:
+    """Why a director shall hold no blocks, if that is so."""
+    if weight or not {State.DRAINING, State.DRAINED} & set(states):
+        return ""
+    if share is not None and share.drained:
+        return f"drained by an operator at {share.by}, until: saru undrain {node}"
+    if share is not None and share.weight:
+        return "is about to leave, and hands its blocks over"
+    by = f"an operator at {share.by}" if share is not None and share.by else "its configuration"
+    return f"its weight is 0 by {by}: it shall hold no blocks"
 
 
 def _division(

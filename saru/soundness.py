@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from saru.core.beat import Allocation, Beat
+from saru.core.share import Order, Share
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, NEVER, PLACE_MAX, Session, Term, Version
 from saru.reading import is_name
 
@@ -19,6 +20,8 @@ WEIGHT_MAX = 65535
 MEMBERS_MAX = 512  # directors named in one list of a beat
 IDS_MAX = 1024  # ids named in one list of a beat
 DIGEST_BYTES = 8
+KEYS_MAX = 255  # keys named in a beat
+MARK_BYTES = 4
 _SETTINGS_MAX = 256
 
 
@@ -31,6 +34,13 @@ def check_beat(beat: Beat) -> None:
     if beat.term is not None:
         _term(beat.term)
     _within(beat.weight, WEIGHT_MAX, "weight")
+    if beat.share is not None:
+        _share(beat.share)
+    _within(len(beat.keys), KEYS_MAX, "list")
+    for key in beat.keys:
+        _within(key.number, KEYS_MAX, "key")
+        if len(key.mark) != MARK_BYTES:
+            raise ValueError(f"a mark of {len(key.mark)} bytes")
     _number(beat.lease_left)
     for members in (beat.heard, beat.asks, beat.promises):
         _members(members)
@@ -72,6 +82,24 @@ def check_allocation(allocation: Allocation) -> None:
     names = [grant.node for grant in allocation.grants]
     if names != sorted(set(names)):
         raise ValueError("grants are not in the order of names, one each")
+
+
+def check_order(order: Order) -> None:
+    """Refuse an order whose names or numbers are impossible."""
+    _name(order.node)
+    _name(order.by)
+    if not 1 <= order.incarnation <= INCARNATION_MAX:
+        raise ValueError(f"incarnation {order.incarnation}")
+    _number(order.revision)
+    if order.weight is not None:
+        _within(order.weight, WEIGHT_MAX, "weight")
+
+
+def _share(share: Share) -> None:
+    _within(share.weight, WEIGHT_MAX, "weight")
+    _number(share.revision)
+    if share.by:
+        _name(share.by)
 
 
 def _within(value: int, high: int, what: str) -> None:

@@ -23,7 +23,8 @@ class State(enum.StrEnum):
     WAITING = "waiting"  # in its start-up wait (initdead), or resting after a resignation
     JOINING = "joining"  # past the start-up wait, before its join_delay has passed
     UNABLE = "unable"  # in contact, but its rules are missing, so it takes no blocks
-    DRAINING = "draining"  # weight 0: gives its blocks to the others
+    DRAINING = "draining"  # shall hold nothing, and gives its blocks to the others
+    DRAINED = "drained"  # shall hold nothing, and does not
     LATE = "late"  # silent for warntime, not yet for deadtime
     SILENT = "silent"  # not heard for deadtime, or never
     FENCED = "fenced"  # promised by enough voters to hold nothing
@@ -53,7 +54,7 @@ class Director(msgspec.Struct, frozen=True, kw_only=True):
     states: tuple[State, ...]
     """Most important first; never empty."""
     weight: int
-    """0 to 65535; a witness has 0."""
+    """0 to 65535; a witness has 0. A drained director keeps its weight for later."""
     blocks: dict[int, int]
     """How many blocks it holds per id, by the newest allocation and its own reports."""
     heard_ms: int | None
@@ -70,6 +71,8 @@ class Director(msgspec.Struct, frozen=True, kw_only=True):
     """Its rules are in place (it may hold blocks)."""
     differs: tuple[str, ...] = ()
     """The configuration keys in which its settings differ from ours; then it is `refused`."""
+    why: str = ""
+    """Why it is `draining` or `drained`, in words."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,9 @@ def show(status: Status, console: Console) -> None:
         console.print(line, soft_wrap=True)
     console.print()
     console.print(_directors(status))
+    for director in status.directors:
+        if director.why:
+            console.print(Text(f"  {director.name}: {director.why}", OTHER_STYLE), soft_wrap=True)
     for division in status.divisions:
         console.print()
         for line in _division(division):

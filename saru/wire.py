@@ -6,7 +6,8 @@ A datagram, numbers in network order:
     offset  bytes  what
     0       4      magic, "SARU"
     4       1      wire version, 1
-    5       1      kind: 1 a beat, 2 a part of an allocation; + 128: the body is zlib-compressed
+    5       1      kind: 1 a beat, 2 a part of an allocation, 3 an order; + 128: the body of a beat
+                   is zlib-compressed
     6       1      number of the key that signs (0: the key that everybody knows)
     7       4      cluster: the first 4 bytes of SHA-256 of its name
     11      4      incarnation of the sender, 1 to 2**24 - 1
@@ -25,10 +26,12 @@ count - 1 in a row are the zlib-compressed array (grants, owners): grants is an 
 block b. So a datagram cannot even express a block in two hands. `digest` is `Allocation.digest()`
 of the whole.
 
+The body of an order is the array of an `Order`'s fields.
+
 What is wrong with a datagram is found in this order, each with a counter in `COUNTERS`: magic and
 version, cluster, length, key, signature, and only then, per sender, whether it came before; the
-body is parsed last. Of beats only newer ones pass; a part passes once, in any order, so that what
-one road lost can come by the other.
+body is parsed last. Of beats only newer ones pass; a part or an order passes once, in any order, so
+that what one road lost can come by the other.
 """
 
 from __future__ import annotations
@@ -45,15 +48,17 @@ from saru import parts
 from saru.authkeys import Keys
 from saru.core.beat import Beat, Message
 from saru.core.settings import Division
+from saru.core.share import Order
 from saru.core.term import INCARNATION_MAX
 from saru.parts import Assemblies
 from saru.reading import is_name
-from saru.soundness import check_beat
+from saru.soundness import check_beat, check_order
 
 MAGIC = b"SARU"
 WIRE_VERSION = 1
 BEAT = 1
 PART = 2
+ORDER = 3
 COMPRESSED = 128
 TAG_BYTES = 32
 FRAME_MAX = 1452  # what UDP over IPv6 can carry in one Ethernet frame; over IPv4 it is 20 more
@@ -145,18 +150,22 @@ class Codec:
         self._senders: dict[str, _Sender] = {}
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Beat)
+        self._order_decoder = msgspec.msgpack.Decoder(Order)
 
-    def encode(self, message: Message) -> list[bytes]:
+    def encode(self, message: Message | Order) -> list[bytes]:
         """The datagrams that carry `message`; send each on every road, in this order.
 
         Raises ValueError for what no receiver would take: that is a bug of the caller's.
         """
         if isinstance(message, Beat):
             return [self._encode_beat(message)]
+        if isinstance(message, Order):
+            check_order(message)
+            return [self._sign(ORDER, self._encoder.encode(message))]
         pieces = parts.split(message, self.blocks)
         return [self._sign(PART, self._encoder.encode(piece)) for piece in pieces]
 
-    def decode(self, datagram: bytes) -> Message | None:
+    def decode(self, datagram: bytes) -> Message | Order | None:
         """The message in a datagram, or the allocation that it completes.
 
         None where there is none: then a counter says why, or a part waits for its others.
@@ -216,7 +225,7 @@ class Codec:
         _, version, kind, key, cluster, incarnation, sequence, length = _HEADER.unpack_from(
             datagram
         )
-        if version != WIRE_VERSION or kind not in (BEAT, BEAT | COMPRESSED, PART):
+        if version != WIRE_VERSION or kind not in (BEAT, BEAT | COMPRESSED, PART, ORDER):
             raise _DropError("bad_version")
         if cluster != self.cluster:
             raise _DropError("foreign")
@@ -254,10 +263,14 @@ class Codec:
             sender = self._senders[name] = _Sender(name, incarnation)
         return sender
 
-    def _parse(self, kind: int, sender: _Sender, body: bytes) -> Message | None:
+    def _parse(self, kind: int, sender: _Sender, body: bytes) -> Message | Order | None:
         try:
             if kind == PART:
                 return sender.assemblies.add(parts.decode(body, self.blocks), self.blocks)
+            if kind == ORDER:
+                order = self._order_decoder.decode(body)
+                check_order(order)
+                return order
             if kind & COMPRESSED:
                 body = parts.inflate(body, BODY_MAX)
             beat = self._decoder.decode(body)

@@ -29,6 +29,21 @@ def with_config(command: F) -> F:
     )(command)
 
 
+def time_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """A callback: a length of time such as 5s or 400ms in ns, more than 0."""
+    from saru import duration
+
+    if value is None:
+        return None
+    try:
+        ns = duration.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if not ns:
+        raise click.BadParameter(f"{value!r} is no time at all")
+    return ns
+
+
 def _load(ctx: click.Context, _: click.Parameter, path: Path | None) -> Config:
     from saru import config
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from saru.commands import time_option
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, SERIAL_MAX, Term, Version
 from saru.dataplane import BLOCKS_MAX, ID_MAX, ID_MIN, Dataplane, Table
 from saru.errors import SaruError
@@ -31,21 +32,6 @@ def _now() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def _time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
-    """A length of time such as 5s or 400ms in ns, more than 0."""
-    from saru import duration
-
-    if value is None:
-        return None
-    try:
-        ns = duration.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    if not ns:
-        raise click.BadParameter(f"{value!r} is no time at all")
-    return ns
-
-
 class Lease(NamedTuple):
     """How long to accept, in ns, and what that came to the moment it was read."""
 
@@ -56,7 +42,7 @@ class Lease(NamedTuple):
 
 def _lease_of(ctx: click.Context, param: click.Parameter, value: str) -> Lease:
     now = _now()
-    length = _time(ctx, param, value) or 0
+    length = time_option(ctx, param, value) or 0
     return Lease(length, now + length)
 
 
@@ -118,7 +104,7 @@ def table() -> None:
 @_version
 @click.option(
     "--lease-max",
-    callback=_time,
+    callback=time_option,
     metavar="TIME",
     help="Refuse deadlines further away (default: the lease, at least 60s).",
 )

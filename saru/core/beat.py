@@ -13,6 +13,7 @@ import hashlib
 
 import msgspec
 
+from saru.core.share import Share
 from saru.core.term import Session, Term, Version
 
 
@@ -76,6 +77,13 @@ class Want(msgspec.Struct, frozen=True, array_like=True):
     version: Version
 
 
+class KeyMark(msgspec.Struct, frozen=True, array_like=True):
+    """A key that the sender accepts: its number, and 4 bytes by which its secret can be told."""
+
+    number: int
+    mark: bytes
+
+
 class Beat(msgspec.Struct, frozen=True, array_like=True):
     """One director's state at the moment of sending.
 
@@ -83,7 +91,9 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     digest per cluster setting; beats that differ in it are refused, by setting. `hears`: the
     sender hears the master of its term. `waited`: it is past its start-up wait (R8). `joined`: past
     `join_delay` too. `able`: its rules are in place and it may hold blocks. `left`: it holds
-    nothing and never will again in this incarnation. `lease_left` is in ns, 0 without a lease.
+    nothing and never will again in this incarnation. `weight` is the one that counts now, `share`
+    what the operator has said. `lease_left` is in ns, 0 without a lease. `keys` are added on the
+    way out.
     """
 
     node: str
@@ -105,6 +115,8 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     reports: tuple[Report, ...]
     offers: tuple[Offer, ...]
     wants: tuple[Want, ...]
+    share: Share | None = None
+    keys: tuple[KeyMark, ...] = ()
 
     def gist(self) -> object:
         """What of a beat somebody may be waiting for: a change in it goes out at once.
@@ -114,7 +126,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
         return (
             self.session,
             (self.term, self.role, self.hears, self.waited, self.joined, self.able, self.left),
-            (self.weight, self.lease_left > 0),
+            (self.weight, self.share, self.lease_left > 0),
             tuple((h.node, h.session, h.vouch) for h in self.heard),
             self.asks,
             tuple((p.node, p.session) for p in self.promises),

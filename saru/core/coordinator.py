@@ -21,6 +21,7 @@ from saru.core.notes import blocks_note, watch
 from saru.core.office import Office
 from saru.core.peer import Peer, Sent
 from saru.core.settings import Settings, differing
+from saru.core.share import Share
 from saru.core.term import Session, Term, Version
 from saru.core.voter import Voter
 
@@ -35,7 +36,8 @@ class Coordinator:
         self.node = node
         self.session = Session(incarnation, 1)
         self.start = now
-        self.weight = weight
+        self.share = Share(weight)
+        self.weight = weight  # the share's, but 0 for one that is about to leave
         self.able = False  # the guard: no rules, no blocks
         self.left = False
         self.lease = 0  # until when; 0: none
@@ -127,6 +129,11 @@ class Coordinator:
         self._begin(now)
         self.weight = weight
         return self._settle(now)
+
+    def apportion(self, share: Share, now: int) -> list[Action]:
+        """The operator has changed this director's share."""
+        self.share = share
+        return self.weigh(share.effective, now)
 
     def leave(self, now: int) -> list[Action]:
         """Hold nothing, stand for nothing, and say so: this incarnation ends here."""
@@ -357,6 +364,7 @@ class Coordinator:
                 if (offer := self.library.offer(d.id, self.term)) is not None
             ),
             wants=self.mastership.wants() if self.mastership else (),
+            share=self.share,
         )
         said = beat.gist()
         if now < self._next_beat and said == self._said:

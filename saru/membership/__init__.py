@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from saru.core.beat import Message
+from saru.core.share import Order
 
 # Called with a message that came in and the time of its coming: ns of CLOCK_BOOTTIME, read after
 # it was received. Runs on the event loop.
-OnMessage = Callable[[Message, int], None]
+OnMessage = Callable[[Message | Order, int], None]
 # Called with a line for the operator.
 OnNote = Callable[[str], None]
 
@@ -22,7 +23,7 @@ class Membership(Protocol):
     async def start(self) -> None:
         """Begin to receive. Raises OutageError for what will not mend itself."""
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message | Order) -> None:
         """Send to all others, at once, on every road. Failures are counted, not raised."""
 
     async def stop(self) -> None:

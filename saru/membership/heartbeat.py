@@ -14,6 +14,7 @@ import socket
 from saru import duration
 from saru.config import Config, HeartbeatMode
 from saru.core.beat import Message
+from saru.core.share import Order
 from saru.errors import OutageError
 from saru.membership import OnMessage, OnNote, boottime
 from saru.membership.road import Road, usable_interfaces
@@ -70,7 +71,7 @@ class HeartbeatMembership:
             self._close(road)
         self._loop = None
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message | Order) -> None:
         """Send to everybody on every road, now. What the network refuses is counted."""
         datagrams = self.codec.encode(message)
         for road in self.roads.values():

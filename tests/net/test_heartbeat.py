@@ -16,6 +16,7 @@ from saru import config
 from saru.authkeys import Keys
 from saru.core.beat import Allocation, Beat, Grant, Heard, Message, Role
 from saru.core.settings import Division
+from saru.core.share import Order
 from saru.core.term import Session, Term, Version
 from saru.errors import OutageError
 from saru.membership.heartbeat import HeartbeatMembership
@@ -33,7 +34,7 @@ class Director:
     def __init__(self, host: Host, heartbeat: dict[str, object], keys: Keys = KEYS) -> None:
         self.host = host
         self.name = host.name
-        self.messages: list[tuple[Message, int]] = []
+        self.messages: list[tuple[Message | Order, int]] = []
         self.notes: list[str] = []
         self.seq = 0
         times: dict[str, object] = {"keepalive": "100ms", "deadtime": "1s"}

@@ -106,6 +106,17 @@ def run(capsys: pytest.CaptureFixture[str], words: str, **paths: Path) -> tuple[
             "invalid value for '--term': '1.256.1' is no term; write counter.place.incarnation, "
             "at most 4294967295.255.16777215 (see: saru table renew --help)",
         ),
+        ("weight wendy", "missing argument 'N' (see: saru weight --help)"),
+        (
+            "weight wendy 65536",
+            "invalid value for 'N': 65536 is not in the range 0<=x<=65535 "
+            "(see: saru weight --help)",
+        ),
+        (
+            "drain --timeout 0s",
+            "invalid value for '--timeout': '0s' is no time at all (see: saru drain --help)",
+        ),
+        ("leave wendy", "got unexpected extra argument (wendy) (see: saru leave --help)"),
         ("table delete", "name the ids to delete, or write --all (see: saru table delete --help)"),
         ("table delete 1 --all", "name the ids to delete, or write --all"
          " (see: saru table delete --help)"),
@@ -136,7 +147,11 @@ def test_without_the_module_it_ends_with_1(capsys: pytest.CaptureFixture[str], w
     assert run(capsys, words) == (1, "", f"saru: {NOT_LOADED}\n")
 
 
-@pytest.mark.parametrize("words", ["status", "status --json", "blocks", "blocks --json --id 1"])
+ASKING = ("status", "status --json", "blocks", "blocks --json --id 1")
+CHANGING = ("drain", "drain wendy --no-wait", "undrain wendy", "weight wendy 50", "leave")
+
+
+@pytest.mark.parametrize("words", ASKING + CHANGING)
 def test_without_a_daemon_it_ends_with_1(
     capsys: pytest.CaptureFixture[str], config: Path, words: str
 ) -> None:

@@ -24,7 +24,7 @@ def test_it_starts_at_one_and_grows(tmp_path: Path) -> None:
 
 def test_a_write_that_a_power_cut_broke_off_does_no_harm(tmp_path: Path) -> None:
     next_incarnation(tmp_path, "saru")
-    (tmp_path / "saru.new").write_text("")
+    (tmp_path / "saru.incarnation.new").write_text("")
     assert next_incarnation(tmp_path, "saru") == 2
 
 

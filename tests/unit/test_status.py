@@ -129,6 +129,14 @@ def test_the_whole_status() -> None:
     ]
 
 
+def test_why_a_director_holds_nothing_stands_below_the_directors() -> None:
+    drained = director("wendy", State.DIRECTOR, State.DRAINED, why="drained by an operator [b]")
+    lines = printed(status_view.show, status(directors=(drained,)))
+    place = lines.index("  wendy: drained by an operator [b]")
+    assert lines[place - 1].startswith("wendy     director, drained     100")
+    assert lines[place + 1 :][:2] == ["", "id 1: 16 blocks, 0 held by nobody"]
+
+
 def test_a_status_with_problems() -> None:
     lines = printed(
         status_view.show,

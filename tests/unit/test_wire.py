@@ -21,6 +21,7 @@ from saru.core.beat import (
     Beat,
     Grant,
     Heard,
+    KeyMark,
     Offer,
     Promise,
     Report,
@@ -28,6 +29,7 @@ from saru.core.beat import (
     Want,
 )
 from saru.core.settings import Division
+from saru.core.share import Share
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, Session, Term, Version
 from saru.soundness import NUMBER_MAX
 from saru.wire import Codec
@@ -69,6 +71,9 @@ beats = st.builds(
     reports=some(st.builds(Report, ids, st.none() | versions, st.none() | versions)),
     offers=some(st.builds(Offer, ids, versions, st.binary(min_size=8, max_size=8))),
     wants=some(st.builds(Want, ids, versions)),
+    share=st.none()
+    | st.builds(Share, st.integers(0, 65535), st.booleans(), st.just("") | names, numbers),
+    keys=some(st.builds(KeyMark, st.integers(0, 255), st.binary(min_size=4, max_size=4))),
 )
 
 
@@ -278,6 +283,11 @@ def replaced(**changes: object) -> Beat:
         replaced(reports=(Report(0, None, None),)),
         replaced(reports=(Report(1, Version(Term(1, 0, 1), 2**63), None),)),
         replaced(offers=(Offer(1, Version(Term(1, 0, 1), 1), b"short"),)),
+        replaced(share=Share(65536)),
+        replaced(share=Share(1, by="wal ter")),
+        replaced(share=Share(1, revision=-1)),
+        replaced(keys=(KeyMark(256, b"mark"),)),
+        replaced(keys=(KeyMark(1, b"long mark"),)),
         replaced(wants=(Want(65536, Version(Term(1, 0, 1), 1)),)),
     ],
 )
