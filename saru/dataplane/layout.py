@@ -25,30 +25,11 @@ from collections.abc import Iterable
 
 from saru.core.blocks import Map, Sense, jhash
 from saru.core.settings import Division
+from saru.dataplane import fields
 from saru.errors import SaruError
 
 FAMILY = "inet"
 TABLE = "saru"
-
-WITH_PORTS = "meta l4proto { tcp, udp, udplite, sctp, dccp }"
-"""Without this a rule would take the first bytes of other protocols, ICMP's among them, for ports.
-"""
-
-_PORT_SENSES = Sense.SRC_PORT | Sense.DST_PORT
-_IP = {4: "ip", 6: "ip6"}
-_FIELDS = (
-    (Sense.SRC_ADDR, "{ip} saddr"),
-    (Sense.DST_ADDR, "{ip} daddr"),
-    (Sense.SRC_PORT, "th sport"),
-    (Sense.DST_PORT, "th dport"),
-)
-_WORDS = {
-    # 32 bits that begin with the field. A header that has ports is at least 8 bytes long.
-    Sense.SRC_ADDR: "@nh,96,32",
-    Sense.DST_ADDR: "@nh,128,32",
-    Sense.SRC_PORT: "@th,0,32",
-    Sense.DST_PORT: "@th,16,32",
-}
 
 
 def lease_set(id_: int) -> str:
@@ -89,39 +70,41 @@ def division_key(blocks: int, seed: int) -> int:
     return jhash(blocks.to_bytes(4, "big") + seed.to_bytes(4, "big"), 0) or 1
 
 
-def judgement(division: Division, sense: Sense, version: int, mapping: Map = Map.AUTO) -> str:
+def judgement(
+    division: Division, sense: Sense, version: int, mapping: Map = Map.AUTO, *, about: bool = False
+) -> str:
     """The matches, in nft's syntax, that hold for packets of held blocks before the deadline.
 
-    `version` is 4 or 6; addresses are of that family, and a rule by ports alone is the same for
-    both. Raises SaruError for a map that the sense does not have.
+    `version` is 4 or 6, and the packets are of that family. With `about` it is not the packet
+    itself that is judged, but the one that it, an ICMP error, is about. Raises SaruError for a map
+    that the sense does not have.
     """
     key = division_key(division.blocks, division.seed)
-    matches = [WITH_PORTS] if sense & _PORT_SENSES else []
-    # Whatever the packet: a word of it, with the key's bits set and all others cleared, is the key.
-    matches.append(f"@nh,0,32 & {key:#x} | {key:#x} @{lease_set(division.id)}")
-    matches.append(f"meta time @{until_set(division.id)}")
-    if mapping.resolve(sense) is Map.HASH:
-        block = _hashed(division, sense, version)
-    else:
-        block = _ranged(division, sense, version)
-    matches.append(f"{block} @{held_set(division.id)}")
-    return " ".join(matches)
+    read = fields.about(version) if about else fields.own(version)
+    hashed = mapping.resolve(sense) is Map.HASH
+    block = _hashed(division, sense, read) if hashed else _ranged(division, sense, version, read)
+    return " ".join(
+        (
+            read.there(sense),
+            # Whatever the packet: a word of it, with the key's bits set and all others cleared, is
+            # the key.
+            f"@nh,0,32 & {key:#x} | {key:#x} @{lease_set(division.id)}",
+            f"meta time @{until_set(division.id)}",
+            f"{block} @{held_set(division.id)}",
+        )
+    )
 
 
-def _hashed(division: Division, sense: Sense, version: int) -> str:
-    fields = " . ".join(text.format(ip=_IP[version]) for member, text in _FIELDS if member in sense)
-    return f"jhash {fields} mod {division.blocks} seed {division.seed:#x}"
+def _hashed(division: Division, sense: Sense, read: fields.Fields) -> str:
+    joined = " . ".join(words for member, words in read.words.items() if member in sense)
+    return f"jhash {joined} mod {division.blocks} seed {division.seed:#x}"
 
 
-def _ranged(division: Division, sense: Sense, version: int) -> str:
+def _ranged(division: Division, sense: Sense, version: int, read: fields.Fields) -> str:
     """The block as the upper bits of a word, which nft turns into a number of the host's."""
-    word = _WORDS.get(sense)
-    if word is None or (version == 6 and not sense & _PORT_SENSES):
+    start = read.starts.get(sense)
+    if start is None or (version == 6 and not sense & fields.PORTS):
         raise SaruError(
             f"sense {sense}: the map range takes one port or one IPv4 address; write hash"
         )
-    lower = 33 - division.blocks.bit_length()
-    # Not `meta nfproto ipv4`: behind that nft would list the word as `ip saddr`, and what it then
-    # lists it does not read again.
-    of_family = "" if sense & _PORT_SENSES else "@nh,0,8 & 0xf0 == 0x40 "
-    return f"{of_family}{word} >> {lower}"
+    return f"{start},32 >> {33 - division.blocks.bit_length()}"

@@ -7,7 +7,7 @@ import pytest
 
 from saru.core.blocks import BLOCKS_MAX, Map, Sense
 from saru.core.settings import Division
-from saru.dataplane import layout
+from saru.dataplane import fields, layout
 from saru.errors import SaruError
 
 DIVISION = Division(1, 1024, 7)
@@ -32,7 +32,7 @@ def test_ports_are_asked_of_protocols_that_have_them(
     sense: str, mapping: Map, version: int, last: str
 ) -> None:
     said = layout.judgement(DIVISION, Sense.parse(sense), version, mapping)
-    assert said == f"{layout.WITH_PORTS} {TIMES} {last}"
+    assert said == f"{fields.own(version).with_ports} {TIMES} {last}"
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,21 @@ def test_ports_are_asked_of_protocols_that_have_them(
             "dst-addr",
             Map.RANGE,
             4,
-            "@nh,0,8 & 0xf0 == 0x40 @nh,128,32 >> 22 @held_1",
+            "@nh,128,32 >> 22 @held_1",
         ),
     ],
 )
 def test_addresses_are_of_the_family(sense: str, mapping: Map, version: int, last: str) -> None:
     said = layout.judgement(DIVISION, Sense.parse(sense), version, mapping)
-    assert said == f"{TIMES} {last}"
+    assert said == f"@nh,0,8 & 0xf0 == {version << 4:#x} {TIMES} {last}"
+
+
+def test_an_error_is_judged_by_the_packet_it_is_about_turned_around() -> None:
+    said = layout.judgement(DIVISION, Sense.parse("src-port"), 4, about=True)
+    assert said.endswith(f"{TIMES} @th,240,32 >> 22 @held_1")
+    both = Sense.parse("src-addr,dst-port")
+    said = layout.judgement(DIVISION, both, 6, about=True)
+    assert said.endswith(f"{TIMES} jhash @th,256,128 . @th,384,16 mod 1024 seed 0x7 @held_1")
 
 
 @pytest.mark.parametrize(
