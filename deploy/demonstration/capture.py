@@ -1,45 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The wire's side: every frame on the real servers' segment that carries a probe, by its sender."""
+"""The wire's side: every frame that tells who accepted a probe."""
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 import threading
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 
 from pyroute2 import netns
 
 from deploy.demonstration.record import Record
+from deploy.demonstration.stage import Tap
 
 ETH_P_ALL = 0x0003
-ETH_P_IP = 0x0800
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1
 PACKET_STATISTICS = 6
+PACKET_IGNORE_OUTGOING = 23
 PACKET_MR_PROMISC = 1
 SO_RCVBUFFORCE = 33
 BUFFER = 32 << 20
 """Bytes: frames of several seconds, should this process not get its turn."""
+WAIT = 100
+"""Milliseconds until it looks whether it is to end."""
 
 
 class Capture(threading.Thread):
-    """Reads a bridge's frames in `namespace` and tells `record` of those for `target`, the VIP
-    and the service's port.
+    """Reads frames at `taps` in `namespace` and tells `record` of those for, or from, `target`, the
+    VIP and the service's port.
 
-    The bridge is listened to as a port of its own would be, promiscuous: every frame that
-    crosses the segment is seen once, before any host can change it.
+    A bridge is listened to as a port of its own would be, promiscuous: every frame that crosses
+    the segment is seen once, before any host can change it. At a port of a bridge, what comes in
+    is seen, not what goes out.
     """
 
     def __init__(
-        self, record: Record, namespace: str, bridge: str, target: tuple[str, int]
+        self, record: Record, namespace: str, taps: Iterable[Tap], target: tuple[str, int]
     ) -> None:
         super().__init__(name="capture", daemon=True)
         self._record = record
         self._prefix = record.prefix.encode()
         self._namespace = namespace
-        self._bridge = bridge
+        self._taps = tuple(taps)
         self._vip = IPv4Address(target[0]).packed
         self._port = target[1]
         self._ready = threading.Event()
@@ -56,55 +62,56 @@ class Capture(threading.Thread):
         """Read frames until told to stop."""
         try:
             netns.setns(self._namespace)
-            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
-                self._prepare(wire)
+            with contextlib.ExitStack() as stack:
+                wires = {}
+                for tap in self._taps:
+                    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+                    wires[stack.enter_context(wire)] = tap
+                    _listen(wire, tap.interface)
                 self._ready.set()
-                self._read(wire)
-                self._count_losses(wire)
+                self._read(wires)
+                for wire in wires:
+                    _count_losses(wire)
         except Exception as error:  # noqa: BLE001 - raised again by check()
             self._error = error
         finally:
             self._ready.set()
 
-    def _prepare(self, wire: socket.socket) -> None:
-        wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
-        wire.bind((self._bridge, ETH_P_ALL))
-        index = socket.if_nametoindex(self._bridge)
-        member = struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
-        wire.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, member)
-        wire.settimeout(0.1)
-
-    def _read(self, wire: socket.socket) -> None:
+    def _read(self, wires: dict[socket.socket, Tap]) -> None:
+        poll = select.poll()
+        for wire in wires:
+            poll.register(wire, select.POLLIN)
         while not self._halt.is_set():
-            with contextlib.suppress(TimeoutError):
-                self._judge(wire.recv(2048))
-        wire.setblocking(False)  # what has arrived by now still counts
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self._judge(wire.recv(2048))
+            poll.poll(WAIT)
+            self._take(wires)
+        self._take(wires)  # what has arrived by now still counts
 
-    def _judge(self, frame: bytes) -> None:
-        """Tell the record, if the frame carries a probe or a segment for the VIP's service."""
-        if len(frame) < 42 or frame[12:14] != b"\x08\x00" or frame[30:34] != self._vip:
+    def _take(self, wires: dict[socket.socket, Tap]) -> None:
+        for wire, tap in wires.items():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    self._judge(wire.recv(2048), tap)
+
+    def _judge(self, frame: bytes, tap: Tap) -> None:
+        """Tell the record, if the frame carries a probe or a segment of the VIP's service."""
+        if len(frame) < 42 or frame[12:14] != b"\x08\x00":
             return
         transport = 14 + 4 * (frame[14] & 15)
-        source, destination = struct.unpack_from("!HH", frame, transport)
-        if destination != self._port:
+        ports = struct.unpack_from("!HH", frame, transport)
+        here = (frame[26:30], frame[30:34])  # from, to
+        service, client = (0, 1) if tap.answers else (1, 0)
+        if here[service] != self._vip or ports[service] != self._port:
             return
-        mac = frame[6:12].hex(":")
+        who = tap.director or frame[6:12].hex(":")
         if frame[23] == socket.IPPROTO_TCP:
-            self._record.segment(source, mac)
+            self._record.segment(ports[client], who)
         elif frame[23] == socket.IPPROTO_UDP:
             length = struct.unpack_from("!H", frame, transport + 4)[0]
             text = frame[transport + 8 : transport + length]
+            if tap.answers:  # a name, a space, and what was asked
+                text = text.partition(b" ")[2]
             if text.startswith(self._prefix):
-                self._record.forwarded(int(text[len(self._prefix) :]), mac)
-
-    def _count_losses(self, wire: socket.socket) -> None:
-        """A frame that this socket had no room for would be a director wrongly accused."""
-        lost = struct.unpack("II", wire.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
-        if lost:
-            raise RuntimeError(f"the capture lost {lost} frames: its figures mean nothing")
+                self._record.accepted(int(text[len(self._prefix) :]), who)
 
     def check(self) -> None:
         """Raise what ended the thread early, if anything did."""
@@ -116,3 +123,20 @@ class Capture(threading.Thread):
         self._halt.set()
         self.join()
         self.check()
+
+
+def _listen(wire: socket.socket, interface: str) -> None:
+    wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+    wire.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    wire.setblocking(False)
+    wire.bind((interface, ETH_P_ALL))
+    index = socket.if_nametoindex(interface)
+    member = struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
+    wire.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, member)
+
+
+def _count_losses(wire: socket.socket) -> None:
+    """A frame that this socket had no room for would be a director wrongly accused."""
+    lost = struct.unpack("II", wire.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
+    if lost:
+        raise RuntimeError(f"the capture lost {lost} frames: its figures mean nothing")

@@ -10,21 +10,22 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from deploy.demonstration import scenario, table
+from deploy.demonstration import table
+from deploy.demonstration.guests import Guests
 from deploy.demonstration.janitor import Janitor
 from deploy.demonstration.record import Report
-from deploy.demonstration.scenario import BLOCKS, GRACE_SECONDS, RATE, Scenario
-from deploy.lab import configuration, kernels, topology
+from deploy.demonstration.scenario import BLOCKS, Scenario, settled_after
+from deploy.demonstration.stage import Stage
+from deploy.lab import kernels, topology
 from deploy.lab.cache import LabError
-from deploy.lab.laboratory import Laboratory, Setup
 
-LAB = "saru-demo"
+LOCK = "/run/saru-demo.lock"
 FAILED, USAGE = 1, 2
 FEWEST = 3
 """With one director lost, the others must still be more than half."""
@@ -70,80 +71,74 @@ def demo(
     if os.geteuid():
         raise LabError("the lab makes network namespaces and needs root: use sudo")
     say = Progress()
-    setup = Setup(
-        topology.DIRECTORS[:directors], kernel, "heartbeat", "hub" if without_mask else "unicast"
-    )
-    with open(f"/run/{LAB}.lock", "w") as lock:
+    link_mode = "hub" if without_mask else "unicast"
+    stage: Stage = Guests(directors, kernel, link_mode)
+    with open(LOCK, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LabError("another demonstration is running on this machine") from None
-        release = prepare(kernel, say)
-        reports, trouble = run(setup, keep, say)
-    passed = not trouble and all(report.passed() for report in reports)
-    show(reports, setup.directors)
+        release = stage.prepare(say)
+        played = run(stage, keep, say)
+    passed = not played.trouble and all(report.passed() for report in played.reports)
+    show(played.reports, stage)
     if json_file is not None:
-        found = {"passed": passed, **figures(reports, release, directors)}
+        found = {"passed": passed, **figures(stage, release, played)}
         json_file.write_text(json.dumps(found, indent=1) + "\n")
-    if trouble:
-        raise LabError(trouble)
+    if played.trouble:
+        raise LabError(played.trouble)
     sys.exit(0 if passed else FAILED)
 
 
-def prepare(kernel: str, say: Progress) -> str:
-    """Fetch and build what the cache lacks; the kernel's release."""
-    say(f"kernel {kernel}: fetched if it is not in the cache yet")
-    fetched = kernels.fetch(kernel)
-    say(f"kernel {fetched.release}: the module and the iptables extension, built if they changed")
-    kernels.build_module(fetched)
-    kernels.build_extension()
-    return fetched.release
+@dataclass(frozen=True)
+class Played:
+    """How it went."""
+
+    reports: list[Report]
+    trouble: str
+    """Why it broke off; empty if it did not."""
+    dataplane: str
 
 
-def run(setup: Setup, keep: bool, say: Progress) -> tuple[list[Report], str]:
-    """Bring the lab up, play, and take it down again, whatever happens.
-
-    The reports, and why the play broke off, if it did.
-    """
-    laboratory = Laboratory(LAB)
-    if laboratory.directory.exists():
-        say("a lab is left of an earlier demonstration: takes it down")
-        laboratory.down()
-    with Janitor(LAB) as janitor:
-        laboratory.up(setup, say)
-        scene = Scenario(laboratory, say)
+def run(stage: Stage, keep: bool, say: Progress) -> Played:
+    """Bring the lab up, play, and take it down again, whatever happens."""
+    if stage.introduction:
+        click.echo(f"\n{stage.introduction}\n", err=True)
+    with Janitor(stage.lab) as janitor:
+        dataplane = stage.up(say)
+        scene = Scenario(stage, say)
         reports = scene.play()
         if keep:
             janitor.keep()
-            say(f"the lab stays up: deploy/lab/lab --lab {LAB} status; down ends it")
+            say(f"the lab stays up: {stage.keepsake}")
+            say(f"deploy/lab/lab --lab {stage.lab} down ends it")
         else:
             say("takes the lab down")
-    return reports, scene.trouble
+    return Played(reports, scene.trouble, dataplane)
 
 
-def show(reports: Sequence[Report], directors: Sequence[str]) -> None:
+def show(reports: Sequence[Report], stage: Stage) -> None:
     """Print the table, and what it comes to."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print()
-    console.print(table.table(reports, directors))
+    console.print(table.table(reports, stage.directors))
     console.print()
-    console.print(table.LEGEND)
+    console.print(table.legend(stage.seen))
     console.print()
     console.print(table.conclusion(reports), soft_wrap=True)
 
 
-def figures(reports: Sequence[Report], release: str, directors: int) -> dict[str, object]:
+def figures(stage: Stage, release: str, played: Played) -> dict[str, object]:
     """What --json writes."""
     return {
         "kernel": release,
-        "directors": directors,
+        "dataplane": played.dataplane,
+        "directors": len(stage.directors),
         "blocks": BLOCKS,
-        "probes_per_second": RATE,
-        "deadtime_ms": configuration.GUESTS.deadtime,
-        "settled_after_ms": round(
-            1000 * (scenario.TAKEOVER * configuration.GUESTS.deadtime / 1000 + GRACE_SECONDS)
-        ),
-        "phases": [asdict(report) for report in reports],
+        "probes_per_second": stage.pace.rate,
+        "deadtime_ms": round(1000 * stage.pace.deadtime),
+        "settled_after_ms": round(1000 * settled_after(stage.pace)),
+        "phases": [asdict(report) for report in played.reports],
     }
 
 

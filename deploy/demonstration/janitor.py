@@ -49,4 +49,4 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.read() != "keep":
-        Laboratory(sys.argv[1]).down()
+        Laboratory(sys.argv[1]).down()  # its name is enough, whatever its directors are

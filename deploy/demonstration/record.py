@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What was sent, who forwarded it, and what follows from that. Pure: no socket, no clock.
+"""What was sent, who accepted it, and what follows from that. Pure: no socket, no clock.
 
-A probe is a datagram with a number of its own. Which directors accepted it is known from the
-frames that carried it on to a real server: every director forwards from a MAC of its own.
+A probe is a datagram with a number of its own. Which directors accepted it is known from frames:
+those that carried it on to a real server, from a MAC of the director's own, or those that answered
+it, from the director's own cable.
 Times are CLOCK_MONOTONIC in nanoseconds and come from the caller.
 """
 
@@ -67,10 +68,11 @@ class Report:
 
 @dataclass
 class Record:
-    """The growing record. One thread calls `sent`, one `forwarded` and `segment`; any may read."""
+    """The growing record. One thread calls `sent`, one `accepted` and `segment`; any may read."""
 
     directors: Mapping[str, str]
-    """Names by the MAC from which each forwards, as in `00:50:56:4f:31:01`."""
+    """Names by what tells who accepted: the MAC from which each forwards, as in
+    `00:50:56:4f:31:01`, or the name itself."""
     prefix: str = "probe "
     """What a probe's datagram says before its number; unlike that of any other prober there."""
     _sent: list[int] = field(default_factory=list)
@@ -90,21 +92,21 @@ class Record:
         self._sent.append(now)
         return len(self._sent) - 1
 
-    def forwarded(self, number: int, mac: str) -> None:
-        """A frame with probe `number` came from `mac`. A number never sent is ignored."""
+    def accepted(self, number: int, who: str) -> None:
+        """A frame of `who` shows that he accepted probe `number`. One never sent is ignored."""
         if 0 <= number < len(self._sent):
-            self._accepted[number] |= 1 << self._bit(self._name(mac))
+            self._accepted[number] |= 1 << self._bit(self._name(who))
 
-    def segment(self, port: int, mac: str) -> None:
-        """A frame of the TCP connection from the client's `port` came from `mac`."""
-        self._flows.setdefault(port, set()).add(self._name(mac))
+    def segment(self, port: int, who: str) -> None:
+        """A frame of `who` belongs to the TCP connection from the client's `port`."""
+        self._flows.setdefault(port, set()).add(self._name(who))
 
     def flow(self, port: int) -> frozenset[str]:
-        """The directors that have forwarded anything from the client's TCP `port`."""
+        """The directors that took any part in the TCP connection from the client's `port`."""
         return frozenset(self._flows.get(port, ()))
 
-    def _name(self, mac: str) -> str:
-        return self.directors.get(mac, mac)
+    def _name(self, who: str) -> str:
+        return self.directors.get(who, who)
 
     def _bit(self, name: str) -> int:
         if name not in self._names:

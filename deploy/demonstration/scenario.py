@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +11,11 @@ from contextlib import contextmanager
 from deploy.demonstration.capture import Capture
 from deploy.demonstration.prober import Connection, Connections, Prober
 from deploy.demonstration.record import Phase, Record, Report
-from deploy.lab import configuration, topology
+from deploy.demonstration.stage import Pace, Say, Stage
+from deploy.lab import topology
 from deploy.lab.cache import LabError
-from deploy.lab.laboratory import Laboratory
 
 BLOCKS = 1024
-RATE = 500
-"""Probes a second. Three emulated guests on two cores see every one of them three times."""
 ROUNDS = 2
 """How often a settled phase probes every block, at least."""
 CONNECTIONS = 100
@@ -26,43 +23,29 @@ CONNECTIONS = 100
 CONNECTIONS_SECONDS = 15.0
 """What they may take; those not made by then are not waited for."""
 TAKEOVER = 1.03
-"""A settled phase begins this many times the deadtime after a fault..."""
-GRACE_SECONDS = 1.5
-"""...and this much later."""
-DRAIN_SECONDS = 0.5
-"""A settled phase ends this long before the next fault: a director that loses power takes with it
-the packets that it has received and not looked at."""
+"""A settled phase begins this many times the deadtime after a fault, and the pace's grace later."""
 STEADY_SECONDS = 120.0
 """How long a return may take, a guest's boot among it."""
-DAEMON = "-m saru --debug"
-ASK_STATUS = """
-import socket
-daemon = socket.socket(socket.AF_UNIX)
-daemon.connect("/run/saru/saru.sock")
-daemon.sendall(b'{"ask": "status"}\\n')
-while answer := daemon.recv(65536).decode():
-    print(end=answer)
-"""
-"""What `saru status --json` does, without the libraries: an emulated guest has better things to do
-than to read them while it is probed."""
 
-Say = Callable[[str], None]
+
+def settled_after(pace: Pace) -> float:
+    """Seconds from a fault to the settled phase after it."""
+    return TAKEOVER * pace.deadtime + pace.grace
 
 
 class Scenario:
-    """The faults, and the phases between them. `laboratory` is up already."""
+    """The faults, and the phases between them. `stage` is up already."""
 
-    def __init__(self, laboratory: Laboratory, say: Say) -> None:
-        self._lab = laboratory
+    def __init__(self, stage: Stage, say: Say) -> None:
+        self._stage = stage
+        self._pace = stage.pace
         self._say = say
-        self._directors = laboratory.setup().directors
-        macs = {topology.director(name).mac(1): name for name in self._directors}
-        self.record = Record(macs, prefix=f"probe {secrets.token_hex(4)} ")
-        client = laboratory.network.namespace(topology.CLIENT)
+        self._directors = stage.directors
+        self.record = Record(stage.names, prefix=f"probe {secrets.token_hex(4)} ")
         target = (topology.VIP, topology.PORT)
-        self._capture = Capture(self.record, laboratory.name, topology.SERVER_SEGMENT, target)
-        self._prober = Prober(self.record, client, target, BLOCKS, RATE)
-        self._connections = Connections(client, target, BLOCKS)
+        self._capture = Capture(self.record, stage.wires, stage.taps, target)
+        self._prober = Prober(self.record, stage.client, target, BLOCKS, stage.pace.rate)
+        self._connections = Connections(stage.client, target, BLOCKS)
         self._made: dict[Phase, list[Connection]] = {}
         self._phases: list[Phase] = []
         self._begin = 0
@@ -78,7 +61,7 @@ class Scenario:
             except LabError as error:
                 self.trouble = str(error)
                 self._end_phase("broken off", settled=False)
-            time.sleep(DRAIN_SECONDS)
+            time.sleep(self._pace.drain)
         return [self._report(phase) for phase in self._phases]
 
     def _play(self) -> None:
@@ -92,22 +75,21 @@ class Scenario:
             f"{len(self._directors)} directors share the VIP", self._directors[0]
         )
         other = next(name for name in self._directors if name != master)
-        self._fault(f"{master}, the master, loses power", lambda: self._lab.kill(master))
+        self._fault(f"{master}, the master, loses power", lambda: self._stage.power_cut(master))
         self._settled(f"without {master}")
-        self._return(f"{master} boots and returns", lambda: self._lab.boot(master, self._say))
+        self._return(f"{master} boots and returns", lambda: self._stage.boot(master, self._say))
 
         second = self._settled(f"{master} is back", other)
-        self._fault(f"{second}, the master, its daemon stopped", lambda: self._stop(second))
+        self._fault(f"{second}, the master, its daemon stopped", lambda: self._stage.freeze(second))
         self._settled(f"without {second}'s daemon")
-        self._return(f"{second}'s daemon goes on", lambda: self._go_on(second))
+        self._return(f"{second}'s daemon goes on", lambda: self._stage.thaw(second))
 
         third = self._settled(f"{second} is back", master)
-        rest = [name for name in self._directors if name != third]
         self._fault(
-            f"{third}, the master, cut off from the others", lambda: self._lab.cut([[third], rest])
+            f"{third}, the master, cut off from the others", lambda: self._stage.isolate(third)
         )
         self._settled(f"{third} cut off from the others")
-        self._return(f"{third}'s cables mended", self._lab.heal)
+        self._return(f"{third}'s cables mended", self._stage.heal)
         self._settled(f"{third} is back")
 
     @contextmanager
@@ -119,7 +101,7 @@ class Scenario:
         finally:
             try:
                 self._prober.stop()
-                time.sleep(DRAIN_SECONDS)
+                time.sleep(self._pace.drain)
             finally:
                 self._capture.stop()
 
@@ -134,26 +116,26 @@ class Scenario:
         made = self._connections.make(CONNECTIONS, lambda: time.monotonic() > enough)
         while len(self.record) < first + ROUNDS * BLOCKS:
             self._sleep(0.05)
-        master = self._master(asked) if asked else ""
+        master = self._stage.master(asked) if asked else ""
         phase = self._end_phase(name, settled=True)
         self._made[phase] = made
         return master
 
     def _fault(self, name: str, strike: Callable[[], object]) -> None:
         """Something breaks; until the next phase begins, some blocks may go unanswered."""
-        self._sleep(DRAIN_SECONDS)
+        self._sleep(self._pace.drain)
         self._say(name)
         fault = time.monotonic_ns()
         strike()
-        # On a busy host it takes a while until a guest has done what it is told.
-        settled = time.monotonic() + TAKEOVER * configuration.GUESTS.deadtime / 1000 + GRACE_SECONDS
+        # On a busy host it takes a while until a director has done what it is told.
+        settled = time.monotonic() + settled_after(self._pace)
         while time.monotonic() < settled:
             self._sleep(0.01)
         self._end_phase(name, settled=False, fault=fault)
 
     def _return(self, name: str, mend: Callable[[], object]) -> None:
         """Somebody comes back; the phase lasts until he holds his share."""
-        self._sleep(DRAIN_SECONDS)
+        self._sleep(self._pace.drain)
         self._say(name)
         fault = time.monotonic_ns()
         mend()
@@ -171,11 +153,11 @@ class Scenario:
 
     def _await_steady(self, since: int = 0) -> bool:
         """Wait until each director is seen to hold his share; say so if it takes too long."""
-        window = int(1.3e9 * BLOCKS / RATE)
+        window = int(1.3e9 * BLOCKS / self._pace.rate)
         limit = time.monotonic() + STEADY_SECONDS
         while True:
-            self._sleep(0.25)
-            end = time.monotonic_ns() - int(DRAIN_SECONDS * 1e9)
+            self._sleep(self._pace.look)
+            end = time.monotonic_ns() - int(self._pace.drain * 1e9)
             why = self.record.steady(max(since, end - window), end, BLOCKS, self._directors)
             if not why:
                 return True
@@ -187,32 +169,6 @@ class Scenario:
         time.sleep(seconds)
         self._prober.check()
         self._capture.check()
-
-    def _master(self, asked: str) -> str:
-        """Who is master, as the daemon of `asked` says."""
-        guest = self._lab.guest(asked)
-        try:
-            said = json.loads(guest.run(["python3", "-I", "-S", "-c", ASK_STATUS]).stdout)
-        finally:
-            guest.close()
-        if not said["answer"]["master"]:
-            raise LabError(f"{asked} hears no master: {'; '.join(said['answer']['problems'])}")
-        return str(said["answer"]["master"])
-
-    def _stop(self, name: str) -> None:
-        """Let a director's daemon do nothing more, without knowing of it."""
-        self._signal(name, "STOP")
-
-    def _go_on(self, name: str) -> None:
-        self._signal(name, "CONT")
-
-    def _signal(self, name: str, signal: str) -> None:
-        """Send a signal to a director's daemon."""
-        guest = self._lab.guest(name)
-        try:
-            guest.run(["pkill", f"-{signal}", "-f", "--", DAEMON])
-        finally:
-            guest.close()
 
     def _report(self, phase: Phase) -> Report:
         return self.record.report(

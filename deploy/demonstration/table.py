@@ -38,9 +38,11 @@ def _verdict(report: Report) -> Text:
     return Text("right", "green") if report.settled else Text("")
 
 
-LEGEND = """\
+def legend(seen: str) -> str:
+    """What the table shows; `seen` is the wire that was listened to."""
+    return f"""\
 probes: datagrams from the client to the VIP; accepted by one, none or two (or more) directors,
-as seen on the wire to the real servers, and by whom. > marks the phases in which something
+as seen on {seen}, and by whom. > marks the phases in which something
 happens: there, probes may go unanswered for a moment, but never be accepted twice."""
 
 

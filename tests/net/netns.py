@@ -75,6 +75,14 @@ class Host:
     def ip(self, *words: str) -> None:
         ip(*words, namespace=self.namespace)
 
+    def mac(self, interface: str) -> str:
+        words = ["cat", f"/sys/class/net/{interface}/address"]
+        shown = subprocess.run(
+            ["ip", "netns", "exec", self.namespace, *words],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return shown.stdout.strip()
+
     def has_carrier(self, interface: str) -> bool:
         shown = subprocess.run(
             ["ip", "-n", self.namespace, "-br", "link", "show", interface],

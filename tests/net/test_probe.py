@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import pytest
 
 from deploy.demonstration.capture import Capture
-from deploy.demonstration.prober import Connections, Prober, source_port
+from deploy.demonstration.prober import Connection, Connections, Prober, source_port
 from deploy.demonstration.record import Phase, Record, Report
+from deploy.demonstration.stage import Tap
 from tests.net.netns import Host, eventually, ip
 
 VIP, PORT, BLOCKS = "172.17.60.201", 80, 64
@@ -50,6 +51,10 @@ class Bench:
             table inet judge {{ chain forward {{
                 type filter hook forward priority 0; policy drop;
                 meta l4proto {{ tcp, udp }} th sport {{ {ports} }} accept
+            }}
+            chain input {{
+                type filter hook input priority 0;
+                meta l4proto {{ tcp, udp }} th dport {PORT} th sport != {{ {ports} }} drop
             }}
             }}
         """
@@ -114,19 +119,15 @@ def connect(made: Bench) -> None:
         host.ip("route", "add", VIP, "via", "192.168.6.4")
         setting(host, "net/ipv4/ip_forward", "1")
         setting(host, "net/ipv4/conf/all/rp_filter", "0")
-        shown = subprocess.run(
-            ["ip", "netns", "exec", host.namespace, "cat", "/sys/class/net/eth1/address"],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        made.macs[shown.stdout.strip()] = name
+        made.macs[host.mac("eth1")] = name
         made.accept(name, "0")
 
 
 @contextmanager
-def answering(bench: Bench) -> Iterator[None]:
-    """The lab's own responder in the real server."""
+def answering(bench: Bench, name: str = "real") -> Iterator[None]:
+    """The lab's own responder on a host, which calls itself real4."""
     words = [sys.executable, "-m", "deploy.lab.responder", "real4", str(PORT), VIP]
-    space = ["ip", "netns", "exec", bench.hosts["real"].namespace]
+    space = ["ip", "netns", "exec", bench.hosts[name].namespace]
     with subprocess.Popen([*space, *words], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -136,10 +137,12 @@ def answering(bench: Bench) -> Iterator[None]:
             process.kill()
 
 
-def probe(bench: Bench, during: Callable[[Record], None]) -> Record:
+def probe(
+    bench: Bench, during: Callable[[Record], None], *taps: Tap, names: dict[str, str] | None = None
+) -> Record:
     """What is recorded while `during` runs, and until every frame has come."""
-    record = Record(bench.macs)
-    capture = Capture(record, bench.switch, "server", (VIP, PORT))
+    record = Record(names or bench.macs)
+    capture = Capture(record, bench.switch, taps or (Tap("server"),), (VIP, PORT))
     prober = Prober(record, bench.hosts["client"].namespace, (VIP, PORT), BLOCKS, rate=500)
     capture.open()
     prober.start()
@@ -258,6 +261,39 @@ def test_connections_are_answered_by_one_director(bench: Bench) -> None:
         assert record.flow(one.port) == expected
     two = [one for one in found if len(record.flow(one.port)) == 2]
     assert two, "no connection fell into what two directors accept"
+
+
+def test_directors_that_answer_themselves_are_told_by_their_cables(bench: Bench) -> None:
+    bench.accept("walter", "0-21503")
+    bench.accept("wendy", "16384-43007")
+    # They answer from the MAC that they share: a switch that learnt it would send all to one.
+    ip("link", "set", "vip", "type", "bridge", "ageing_time", "0", namespace=bench.switch)
+    taps = [Tap(f"{name}-v", director=name, answers=True) for name in ("walter", "wendy")]
+    for name in ("walter", "wendy"):
+        host = bench.hosts[name]
+        host.ip("addr", "add", f"{VIP}/16", "dev", "eth0")
+        client = bench.hosts["client"].mac("eth0")
+        host.ip("neigh", "add", "172.17.1.1", "lladdr", client, "dev", "eth0")
+    made = Connections(bench.hosts["client"].namespace, (VIP, PORT), BLOCKS)
+    found: list[Connection] = []
+
+    def during(record: Record) -> None:
+        rounds(record, 3)
+        found.extend(made.make(4))
+
+    with answering(bench, "walter"), answering(bench, "wendy"):
+        record = probe(bench, during, *taps, names={"walter": "walter", "wendy": "wendy"})
+    report = judged(record)
+    assert report.accepted_twice >= 3 * BLOCKS // 16
+    assert report.accepted_never >= BLOCKS // 3
+    assert report.accepted_once >= BLOCKS // 3
+    assert sum(report.per_director.values()) == report.accepted_once + 2 * report.accepted_twice
+    for one in found:
+        holders = {"walter"} if one.port < 16384 else set()
+        holders |= {"wendy"} if 21504 <= one.port < 43008 else set()
+        if not 16384 <= one.port < 21504:
+            assert record.flow(one.port) == holders
+            assert bool(one.real) == bool(holders)
 
 
 def test_a_connection_that_nobody_answers_is_told(bench: Bench) -> None:

@@ -17,7 +17,7 @@ def record_of(*accepted: tuple[str, ...]) -> Record:
     for moment, macs in enumerate(accepted):
         number = record.sent(moment % 2, moment * MS)
         for mac in macs:
-            record.forwarded(number, mac)
+            record.accepted(number, mac)
     return record
 
 
@@ -99,6 +99,6 @@ def test_steady_says_what_is_not() -> None:
 
 def test_numbers_that_were_never_sent_are_ignored() -> None:
     record = record_of((WALTER,))
-    record.forwarded(7, WENDY)
-    record.forwarded(-1, WENDY)
+    record.accepted(7, WENDY)
+    record.accepted(-1, WENDY)
     assert judged(record).accepted_once == 1

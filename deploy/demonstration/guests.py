@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The stage whose directors are guests: kernels of their own, the module, IPVS, real servers."""
+
+from __future__ import annotations
+
+import json
+
+from deploy.demonstration.stage import Pace, Say, Tap
+from deploy.lab import configuration, kernels, topology
+from deploy.lab.cache import LabError
+from deploy.lab.laboratory import Laboratory, Setup
+
+LAB = "saru-demo"
+DAEMON = "-m saru --debug"
+ASK_STATUS = """
+import socket
+daemon = socket.socket(socket.AF_UNIX)
+daemon.connect("/run/saru/saru.sock")
+daemon.sendall(b'{"ask": "status"}\\n')
+while answer := daemon.recv(65536).decode():
+    print(end=answer)
+"""
+"""What `saru status --json` does, without the libraries: an emulated guest has better things to do
+than to read them while it is probed."""
+
+
+class Guests:
+    """Directors in QEMU. Every director forwards to the real servers from a MAC of its own."""
+
+    pace = Pace(
+        rate=500,  # three emulated guests on two cores see every one of them three times
+        deadtime=configuration.GUESTS.deadtime / 1000,
+        grace=1.5,
+        drain=0.5,
+        look=0.25,
+    )
+    introduction = ""
+    keepsake = f"deploy/lab/lab --lab {LAB} status"
+    seen = "the wire to the real servers"
+    taps: tuple[Tap, ...] = (Tap(topology.SERVER_SEGMENT),)
+
+    def __init__(self, directors: int, kernel: str, link_mode: str) -> None:
+        self.lab = LAB
+        self.directors = topology.DIRECTORS[:directors]
+        self.names = {topology.director(name).mac(1): name for name in self.directors}
+        self._setup = Setup(self.directors, kernel, "heartbeat", link_mode)
+        self._laboratory = Laboratory(LAB)
+        self.client = self._laboratory.network.namespace(topology.CLIENT)
+        self.wires = self._laboratory.name
+
+    def prepare(self, say: Say) -> str:
+        """Fetch and build what the cache lacks; the kernel's release."""
+        kernel = self._setup.kernel
+        say(f"kernel {kernel}: fetched if it is not in the cache yet")
+        fetched = kernels.fetch(kernel)
+        say(f"kernel {fetched.release}: the module and the iptables extension, built if changed")
+        kernels.build_module(fetched)
+        kernels.build_extension()
+        return fetched.release
+
+    def up(self, say: Say) -> str:
+        """Bring the lab up."""
+        if self._laboratory.directory.exists():
+            say("a lab is left of an earlier demonstration: takes it down")
+            self._laboratory.down()
+        self._laboratory.up(self._setup, say)
+        return "module"
+
+    def power_cut(self, name: str) -> None:
+        """End its QEMU."""
+        self._laboratory.kill(name)
+
+    def boot(self, name: str, say: Say) -> None:
+        """Boot it."""
+        self._laboratory.boot(name, say)
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP for its daemon."""
+        self._signal(name, "STOP")
+
+    def thaw(self, name: str) -> None:
+        """SIGCONT for its daemon."""
+        self._signal(name, "CONT")
+
+    def isolate(self, name: str) -> None:
+        """Cut it off from the others."""
+        self._laboratory.cut([[name], [other for other in self.directors if other != name]])
+
+    def heal(self) -> None:
+        """Let all frames pass again."""
+        self._laboratory.heal()
+
+    def master(self, asked: str) -> str:
+        """Who is master, as the daemon of `asked` says."""
+        guest = self._laboratory.guest(asked)
+        try:
+            said = json.loads(guest.run(["python3", "-I", "-S", "-c", ASK_STATUS]).stdout)
+        finally:
+            guest.close()
+        if not said["answer"]["master"]:
+            raise LabError(f"{asked} hears no master: {'; '.join(said['answer']['problems'])}")
+        return str(said["answer"]["master"])
+
+    def _signal(self, name: str, signal: str) -> None:
+        guest = self._laboratory.guest(name)
+        try:
+            guest.run(["pkill", f"-{signal}", "-f", "--", DAEMON])
+        finally:
+            guest.close()
