@@ -19,6 +19,7 @@ from saru.config_tree import (
     Cluster,
     Config,
     Daemon,
+    DataplaneKind,
     Director,
     Heartbeat,
     HeartbeatMode,
@@ -45,6 +46,7 @@ __all__ = [
     "Cluster",
     "Config",
     "Daemon",
+    "DataplaneKind",
     "Director",
     "Heartbeat",
     "HeartbeatMode",
@@ -150,6 +152,7 @@ def _director(section: Section, host: str) -> Director:
     return Director(
         name=section.take("name", reading.name, host),
         weight=section.take("weight", reading.integer(0, WEIGHT_MAX), 100),
+        dataplane=section.take("dataplane", reading.choice(DataplaneKind), DataplaneKind.AUTO),
     )
 
 

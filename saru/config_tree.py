@@ -17,6 +17,14 @@ class MembershipKind(enum.StrEnum):
     HEARTBEAT = "heartbeat"
 
 
+class DataplaneKind(enum.StrEnum):
+    """What keeps the kernel's tables; which one AUTO stands for, `saru.dataplane.choice` says."""
+
+    AUTO = "auto"
+    MODULE = "module"
+    NFTABLES = "nftables"
+
+
 class HeartbeatMode(enum.StrEnum):
     """How a beat reaches the others."""
 
@@ -74,6 +82,7 @@ class Director(msgspec.Struct, frozen=True):
 
     name: str
     weight: int
+    dataplane: DataplaneKind = DataplaneKind.AUTO
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

@@ -177,7 +177,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     membership: str
     """`heartbeat` or `zookeeper`."""
     dataplane: str
-    """Which one: `module`."""
+    """Which one: `module`, `nftables`, or `none` on a witness."""
     configuration: str | None
     """The file the daemon read; None: it runs on defaults."""
     guard: Guard

@@ -59,6 +59,7 @@ def test_defaults_without_a_file() -> None:
     assert found.path is None
     assert found.director.name == socket.gethostname()
     assert found.director.weight == 100
+    assert found.director.dataplane is config.DataplaneKind.AUTO
     assert found.cluster.quorum is Quorum.NONE
     assert found.ids == (Division(1, 1024, 0),)
     assert found.times == config.Times(
@@ -197,6 +198,8 @@ FAULTS = {
     "[id]\nid = 1": "id: there may be several; write [[id]] above its keys",
     "".join(f"[[id]]\nid = {n + 1}\n" for n in range(256)): "id[256].id: 256 ids are too many",
     "[director]\nname = 'wal ter'": 'director.name: "wal ter" is no name',
+    '[director]\ndataplane = "ipset"': 'director.dataplane: "ipset" is not known; write "auto" or'
+    ' "module" or "nftables"',
     "[director]\nweight = 65536": "director.weight: 65536 is out of range",
     "[director]\nweight = 1.5": "director.weight: 1.5 is out of range; write a whole number from 0",
     "[heartbeat]\ninterfaces = ['much-too-long-a-name']": (

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which data plane this host has, where the configuration leaves it open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from saru.config_tree import DataplaneKind
+
+LOADED = Path("/sys/module/xt_saru")
+
+
+def chosen(kind: DataplaneKind) -> tuple[DataplaneKind, str]:
+    """MODULE or NFTABLES, and why, to be read after "because"."""
+    if kind is not DataplaneKind.AUTO:
+        return kind, f'director.dataplane is "{kind}"'
+    if LOADED.exists():
+        return DataplaneKind.MODULE, "the kernel module xt_saru is loaded"
+    return DataplaneKind.NFTABLES, "the kernel module xt_saru is not loaded"
