@@ -9,14 +9,16 @@ import socket
 import struct
 import threading
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from pyroute2 import netns
 
+from deploy.demonstration.prober import Targets
 from deploy.demonstration.record import Record
 from deploy.demonstration.stage import Tap
 
 ETH_P_ALL = 0x0003
+ETH_P_IP, ETH_P_IPV6 = b"\x08\x00", b"\x86\xdd"
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1
 PACKET_STATISTICS = 6
@@ -30,8 +32,8 @@ WAIT = 100
 
 
 class Capture(threading.Thread):
-    """Reads frames at `taps` in `namespace` and tells `record` of those for, or from, `target`, the
-    VIP and the service's port.
+    """Reads frames at `taps` in `namespace` and tells `record` of those for, or from, `targets`:
+    the VIP's addresses, and the service's port.
 
     A bridge is listened to as a port of its own would be, promiscuous: every frame that crosses
     the segment is seen once, before any host can change it. At a port of a bridge, what comes in
@@ -39,15 +41,14 @@ class Capture(threading.Thread):
     """
 
     def __init__(
-        self, record: Record, namespace: str, taps: Iterable[Tap], target: tuple[str, int]
+        self, record: Record, namespace: str, taps: Iterable[Tap], targets: Targets
     ) -> None:
         super().__init__(name="capture", daemon=True)
         self._record = record
         self._prefix = record.prefix.encode()
         self._namespace = namespace
         self._taps = tuple(taps)
-        self._vip = IPv4Address(target[0]).packed
-        self._port = target[1]
+        self._targets = {(ip_address(vip).packed, port) for vip, port in targets.values()}
         self._ready = threading.Event()
         self._halt = threading.Event()
         self._error: Exception | None = None
@@ -94,18 +95,22 @@ class Capture(threading.Thread):
 
     def _judge(self, frame: bytes, tap: Tap) -> None:
         """Tell the record, if the frame carries a probe or a segment of the VIP's service."""
-        if len(frame) < 42 or frame[12:14] != b"\x08\x00":
+        if frame[12:14] == ETH_P_IP and len(frame) >= 42:
+            transport = 14 + 4 * (frame[14] & 15)
+            protocol, here = frame[23], (frame[26:30], frame[30:34])  # from, to
+        elif frame[12:14] == ETH_P_IPV6 and len(frame) >= 62:
+            transport = 54
+            protocol, here = frame[20], (frame[22:38], frame[38:54])
+        else:
             return
-        transport = 14 + 4 * (frame[14] & 15)
         ports = struct.unpack_from("!HH", frame, transport)
-        here = (frame[26:30], frame[30:34])  # from, to
         service, client = (0, 1) if tap.answers else (1, 0)
-        if here[service] != self._vip or ports[service] != self._port:
+        if (here[service], ports[service]) not in self._targets:
             return
         who = tap.director or frame[6:12].hex(":")
-        if frame[23] == socket.IPPROTO_TCP:
+        if protocol == socket.IPPROTO_TCP:
             self._record.segment(ports[client], who)
-        elif frame[23] == socket.IPPROTO_UDP:
+        elif protocol == socket.IPPROTO_UDP:
             length = struct.unpack_from("!H", frame, transport + 4)[0]
             text = frame[transport + 8 : transport + length]
             if tap.answers:  # a name, a space, and what was asked

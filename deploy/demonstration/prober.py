@@ -10,14 +10,17 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pyroute2 import netns
 
-from deploy.demonstration.record import Record
+from deploy.demonstration.record import Family, Record
 
 PORTS = 65536
+SOCKETS = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+Targets = Mapping[Family, tuple[str, int]]
+"""The VIP's addresses, and the service's port."""
 KEPT = 2048
 """Sockets stay open for this many probes: the answers must find them, or the client's kernel
 would tell the VIP of unreachable ports."""
@@ -36,6 +39,11 @@ def source_port(block: int, blocks: int, turn: int) -> int:
     return block * width + turn % width if block else 1 + turn % (width - 1)
 
 
+def family(turn: int) -> Family:
+    """One turn goes to the one address, the next to the other."""
+    return tuple(Family)[turn % len(Family)]
+
+
 def stride(blocks: int) -> int:
     """A step that visits every block once a round, neighbours far apart."""
     return blocks * 5 // 8 | 1
@@ -44,18 +52,18 @@ def stride(blocks: int) -> int:
 class Prober(threading.Thread):
     """Sends `rate` probes a second, each into the next block, until `stop`.
 
-    Runs in `namespace`; `target` is the VIP and the service's port. What goes wrong is raised
-    by `check` and `stop`.
+    Runs in `namespace`. Two rounds through all blocks probe each at both of `targets`. What goes
+    wrong is raised by `check` and `stop`.
     """
 
     def __init__(
-        self, record: Record, namespace: str, target: tuple[str, int], blocks: int, rate: int
+        self, record: Record, namespace: str, targets: Targets, blocks: int, rate: int
     ) -> None:
         super().__init__(name="prober", daemon=True)
         self._record = record
         self._prefix = record.prefix.encode()
         self._namespace = namespace
-        self._target = target
+        self._targets = targets
         self._count = blocks
         self._pause = 1_000_000_000 // rate
         self._halt = threading.Event()
@@ -92,13 +100,14 @@ class Prober(threading.Thread):
             one.close()
 
     def _send(self, block: int, turn: int) -> socket.socket:
-        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        of = family(turn)
+        one = socket.socket(SOCKETS[of], socket.SOCK_DGRAM)
         one.bind(("", source_port(block, self._count, turn)))
         one.setblocking(False)
-        number = self._record.sent(block, time.monotonic_ns())
+        number = self._record.sent(block, time.monotonic_ns(), of)
         # No route, no neighbour, a full queue: the probe counts as sent, and as unanswered.
         with contextlib.suppress(OSError):
-            one.sendto(self._prefix + str(number).encode(), self._target)
+            one.sendto(self._prefix + str(number).encode(), self._targets[of])
         return one
 
     def check(self) -> None:
@@ -125,9 +134,9 @@ class Connection:
 class Connections:
     """Makes TCP connections from `namespace`, one after the other, no source port twice."""
 
-    def __init__(self, namespace: str, target: tuple[str, int], blocks: int) -> None:
+    def __init__(self, namespace: str, targets: Targets, blocks: int) -> None:
         self._namespace = namespace
-        self._target = target
+        self._targets = targets
         self._blocks = blocks
         self._made = 0
 
@@ -141,22 +150,24 @@ class Connections:
                 turn, place = divmod(self._made, self._blocks)
                 block = place * stride(self._blocks) % self._blocks
                 self._made += 1
-                made.append(self._connect(source_port(block, self._blocks, turn)))
+                # Neighbouring blocks are probed far apart: pairs mix the addresses better.
+                of = family(place // 2)
+                made.append(self._connect(of, source_port(block, self._blocks, turn)))
 
         thread = threading.Thread(target=work, name="connections", daemon=True)
         thread.start()
         thread.join()
         return made
 
-    def _connect(self, port: int) -> Connection:
+    def _connect(self, of: Family, port: int) -> Connection:
         question = f"connection from {port}\n".encode()
         try:
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
+            with socket.socket(SOCKETS[of], socket.SOCK_STREAM) as one:
                 # Closed with a reset: nothing lingers on the port, on either side.
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 one.bind(("", port))
                 one.settimeout(CONNECT_SECONDS)
-                one.connect(self._target)
+                one.connect(self._targets[of])
                 one.sendall(question)
                 answer = b""
                 while not answer.endswith(b"\n"):

@@ -13,8 +13,17 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
 
 MS = 1_000_000
+
+
+class Family(StrEnum):
+    """Of the VIP's two addresses, the one that a probe goes to."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,22 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """How some probes fared, each accepted by so many directors."""
+
+    probes: int
+    accepted_once: int
+    accepted_never: int
+    accepted_twice: int
+    """By two directors or more."""
+
+    @classmethod
+    def of(cls, accepted: Counter[int]) -> Self:
+        """From the numbers of probes by how many directors accepted them; 2 is two or more."""
+        return cls(accepted.total(), accepted[1], accepted[0], accepted[2])
+
+
+@dataclass(frozen=True)
 class Report:
     """How the probes of a phase fared. The fields' names are those of the JSON output."""
 
@@ -47,6 +72,8 @@ class Report:
     accepted_never: int
     accepted_twice: int
     """By two directors or more."""
+    families: Mapping[Family, Counts]
+    """The same, of the probes to either address."""
     per_director: Mapping[str, int]
     """Probes that each director accepted."""
     takeover_ms: float | None = None
@@ -57,7 +84,7 @@ class Report:
     """By exactly one director, with a real server's name for an answer."""
 
     def passed(self) -> bool:
-        """Nothing twice, ever; in a settled phase everything exactly once, and every block seen."""
+        """Nothing twice, ever; in a settled phase everything exactly once."""
         if self.accepted_twice:
             return False
         if not self.settled:
@@ -77,6 +104,7 @@ class Record:
     """What a probe's datagram says before its number; unlike that of any other prober there."""
     _sent: list[int] = field(default_factory=list)
     _blocks: list[int] = field(default_factory=list)
+    _families: list[Family] = field(default_factory=list)
     _accepted: list[int] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
     _flows: dict[int, set[str]] = field(default_factory=dict)
@@ -85,9 +113,10 @@ class Record:
         """How many probes were sent."""
         return len(self._sent)
 
-    def sent(self, block: int, now: int) -> int:
+    def sent(self, block: int, now: int, family: Family = Family.IPV4) -> int:
         """A probe of `block` is about to be sent: its number, from 0."""
         self._blocks.append(block)
+        self._families.append(family)
         self._accepted.append(0)
         self._sent.append(now)
         return len(self._sent) - 1
@@ -143,27 +172,29 @@ class Record:
 
     def report(self, phase: Phase, connections: Iterable[bool] = ()) -> Report:
         """How the probes sent during a phase fared, and its TCP connections (True: answered)."""
-        counts: Counter[int] = Counter()
+        counts: dict[Family, Counter[int]] = {family: Counter() for family in Family}
         shares: Counter[str] = Counter(dict.fromkeys(self.directors.values(), 0))
         unanswered = []
         seen = set()
         for number in self._slice(phase.begin, phase.end):
             accepted = self._accepted[number]
             seen.add(self._blocks[number])
-            counts[min(accepted.bit_count(), 2)] += 1
+            counts[self._families[number]][min(accepted.bit_count(), 2)] += 1
             shares.update(name for bit, name in enumerate(self._names) if accepted >> bit & 1)
             if not accepted:
                 unanswered.append(self._sent[number])
         answered = list(connections)
+        every = Counts.of(sum(counts.values(), Counter()))
         return Report(
             name=phase.name,
             settled=phase.settled,
             seconds=round((phase.end - phase.begin) / 1e9, 3),
-            probes=counts.total(),
+            probes=every.probes,
             blocks_probed=len(seen),
-            accepted_once=counts[1],
-            accepted_never=counts[0],
-            accepted_twice=counts[2],
+            accepted_once=every.accepted_once,
+            accepted_never=every.accepted_never,
+            accepted_twice=every.accepted_twice,
+            families={family: Counts.of(counts[family]) for family in Family},
             per_director=dict(shares),
             takeover_ms=_takeover(phase, unanswered),
             connections=len(answered),

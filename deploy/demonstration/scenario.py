@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 from deploy.demonstration.capture import Capture
 from deploy.demonstration.prober import Connection, Connections, Prober
-from deploy.demonstration.record import Phase, Record, Report
+from deploy.demonstration.record import Family, Phase, Record, Report
 from deploy.demonstration.stage import Pace, Say, Stage
 from deploy.lab import topology
 from deploy.lab.cache import LabError
 
 BLOCKS = 1024
 ROUNDS = 2
-"""How often a settled phase probes every block, at least."""
+"""How often a settled phase probes every block, at least: once at each of the VIP's addresses."""
 CONNECTIONS = 100
 """TCP connections in a settled phase."""
 CONNECTIONS_SECONDS = 15.0
@@ -42,10 +42,13 @@ class Scenario:
         self._say = say
         self._directors = stage.directors
         self.record = Record(stage.names, prefix=f"probe {secrets.token_hex(4)} ")
-        target = (topology.VIP, topology.PORT)
-        self._capture = Capture(self.record, stage.wires, stage.taps, target)
-        self._prober = Prober(self.record, stage.client, target, BLOCKS, stage.pace.rate)
-        self._connections = Connections(stage.client, target, BLOCKS)
+        targets = {
+            Family.IPV4: (topology.VIP, topology.PORT),
+            Family.IPV6: (topology.VIP6, topology.PORT),
+        }
+        self._capture = Capture(self.record, stage.wires, stage.taps, targets)
+        self._prober = Prober(self.record, stage.client, targets, BLOCKS, stage.pace.rate)
+        self._connections = Connections(stage.client, targets, BLOCKS)
         self._made: dict[Phase, list[Connection]] = {}
         self._phases: list[Phase] = []
         self._begin = 0

@@ -25,11 +25,12 @@ import pytest
 
 from deploy.demonstration.capture import Capture
 from deploy.demonstration.prober import Connection, Connections, Prober, source_port
-from deploy.demonstration.record import Phase, Record, Report
+from deploy.demonstration.record import Family, Phase, Record, Report
 from deploy.demonstration.stage import Tap
 from tests.net.netns import Host, eventually, ip
 
-VIP, PORT, BLOCKS = "172.17.60.201", 80, 64
+VIP, VIP6, PORT, BLOCKS = "172.17.60.201", "fd17::60:201", 80, 64
+TARGETS = {Family.IPV4: (VIP, PORT), Family.IPV6: (VIP6, PORT)}
 SHARED = "00:50:56:14:03:40"
 NAMES = ("walter", "wendy", "wanda")
 FIRST_THIRD, SECOND_THIRD, LAST_THIRD = "0-21503", "21504-43007", "43008-65535"
@@ -71,6 +72,9 @@ class Bench:
         )
         ip("link", "set", port, "master", bridge, "up", namespace=self.switch)
         if mac:
+            # Here IPv6 may say something from the shared MAC.
+            slave = ("type", "bridge_slave", "learning", "off")
+            ip("link", "set", port, *slave, namespace=self.switch)
             host.ip("link", "set", interface, "address", mac, "arp", "off")
         host.ip("link", "set", interface, "up")
 
@@ -88,7 +92,7 @@ def bench(namespace: str) -> Iterator[Bench]:
         for host in made.hosts.values():
             host.start()
             started.append(host)
-            setting(host, "net/ipv6/conf/all/disable_ipv6", "1")
+            setting(host, "net/ipv6/conf/default/accept_dad", "0")
         for bridge in ("vip", "server"):
             ip("link", "add", bridge, "type", "bridge", namespace=namespace)
             ip("link", "set", bridge, "up", namespace=namespace)
@@ -104,20 +108,28 @@ def connect(made: Bench) -> None:
     client, real = made.hosts["client"], made.hosts["real"]
     made.plug("client", "eth0", "vip")
     client.ip("addr", "add", "172.17.1.1/16", "dev", "eth0")
-    client.ip("neigh", "add", VIP, "lladdr", SHARED, "dev", "eth0")
+    client.ip("addr", "add", "fd17::1:1/64", "dev", "eth0")
+    for vip in (VIP, VIP6):
+        client.ip("neigh", "add", vip, "lladdr", SHARED, "dev", "eth0")
     made.plug("real", "eth0", "server")
     made.plug("real", "eth1", "vip")
     real.ip("addr", "add", f"{VIP}/32", "dev", "lo")
+    real.ip("addr", "add", f"{VIP6}/128", "dev", "lo")
     real.ip("addr", "add", "192.168.6.4/24", "dev", "eth0")
     real.ip("addr", "add", "172.17.1.4/16", "dev", "eth1")
+    real.ip("addr", "add", "fd06::4/64", "dev", "eth0")
+    real.ip("addr", "add", "fd17::1:4/64", "dev", "eth1")
     for name in NAMES:
         host = made.hosts[name]
         made.plug(name, "eth0", "vip", mac=SHARED)
         made.plug(name, "eth1", "server")
         number = 11 + NAMES.index(name)
         host.ip("addr", "add", f"192.168.6.{number}/24", "dev", "eth1")
+        host.ip("addr", "add", f"fd06::{number}/64", "dev", "eth1")
         host.ip("route", "add", VIP, "via", "192.168.6.4")
+        host.ip("route", "add", VIP6, "via", "fd06::4")
         setting(host, "net/ipv4/ip_forward", "1")
+        setting(host, "net/ipv6/conf/all/forwarding", "1")
         setting(host, "net/ipv4/conf/all/rp_filter", "0")
         made.macs[host.mac("eth1")] = name
         made.accept(name, "0")
@@ -126,7 +138,7 @@ def connect(made: Bench) -> None:
 @contextmanager
 def answering(bench: Bench, name: str = "real") -> Iterator[None]:
     """The lab's own responder on a host, which calls itself real4."""
-    words = [sys.executable, "-m", "deploy.lab.responder", "real4", str(PORT), VIP]
+    words = [sys.executable, "-m", "deploy.lab.responder", "real4", str(PORT), VIP, VIP6]
     space = ["ip", "netns", "exec", bench.hosts[name].namespace]
     with subprocess.Popen([*space, *words], stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -142,8 +154,8 @@ def probe(
 ) -> Record:
     """What is recorded while `during` runs, and until every frame has come."""
     record = Record(names or bench.macs)
-    capture = Capture(record, bench.switch, taps or (Tap("server"),), (VIP, PORT))
-    prober = Prober(record, bench.hosts["client"].namespace, (VIP, PORT), BLOCKS, rate=500)
+    capture = Capture(record, bench.switch, taps or (Tap("server"),), TARGETS)
+    prober = Prober(record, bench.hosts["client"].namespace, TARGETS, BLOCKS, rate=500)
     capture.open()
     prober.start()
     try:
@@ -176,6 +188,8 @@ def test_every_probe_of_a_right_division_is_accepted_exactly_once(bench: Bench) 
     assert set(report.per_director) == set(NAMES)
     assert sum(report.per_director.values()) == report.probes
     assert min(report.per_director.values()) >= report.probes // 4
+    for counts in report.families.values():
+        assert counts.accepted_once == counts.probes >= BLOCKS
     assert report.passed()
 
 
@@ -244,7 +258,7 @@ def test_connections_are_answered_by_one_director(bench: Bench) -> None:
     bench.accept("walter", FIRST_THIRD)
     bench.accept("wendy", SECOND_THIRD)
     bench.accept("wanda", "40960-65535")
-    made = Connections(bench.hosts["client"].namespace, (VIP, PORT), BLOCKS)
+    made = Connections(bench.hosts["client"].namespace, TARGETS, BLOCKS)
     with answering(bench):
         found = []
         record = probe(bench, lambda _: found.extend(made.make(2 * BLOCKS)))
@@ -274,7 +288,9 @@ def test_directors_that_answer_themselves_are_told_by_their_cables(bench: Bench)
         host.ip("addr", "add", f"{VIP}/16", "dev", "eth0")
         client = bench.hosts["client"].mac("eth0")
         host.ip("neigh", "add", "172.17.1.1", "lladdr", client, "dev", "eth0")
-    made = Connections(bench.hosts["client"].namespace, (VIP, PORT), BLOCKS)
+        host.ip("addr", "add", f"{VIP6}/64", "dev", "eth0", "nodad")
+        host.ip("neigh", "add", "fd17::1:1", "lladdr", client, "dev", "eth0")
+    made = Connections(bench.hosts["client"].namespace, TARGETS, BLOCKS)
     found: list[Connection] = []
 
     def during(record: Record) -> None:
@@ -297,7 +313,7 @@ def test_directors_that_answer_themselves_are_told_by_their_cables(bench: Bench)
 
 
 def test_a_connection_that_nobody_answers_is_told(bench: Bench) -> None:
-    made = Connections(bench.hosts["client"].namespace, (VIP, PORT), BLOCKS)
+    made = Connections(bench.hosts["client"].namespace, TARGETS, BLOCKS)
     found = []
     record = probe(bench, lambda _: found.extend(made.make(2)))
     assert [one.real for one in found] == ["", ""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.demonstration.record import MS, Phase, Record, Report
+from deploy.demonstration.record import MS, Counts, Family, Phase, Record, Report
 
 MACS = {"00:00:00:00:00:01": "walter", "00:00:00:00:00:02": "wendy"}
 WALTER, WENDY = MACS
@@ -54,6 +54,18 @@ def test_nobody_passes_only_while_unsettled() -> None:
     record = record_of((), (WALTER,))
     assert not judged(record).passed()
     assert judged(record, settled=False).passed()
+
+
+def test_both_addresses_are_counted() -> None:
+    record = Record(MACS)
+    for moment, family in enumerate((Family.IPV4, Family.IPV6, Family.IPV6)):
+        number = record.sent(0, moment * MS, family)
+        if number < 2:
+            record.accepted(number, WALTER)
+    report = judged(record)
+    assert report.families == {Family.IPV4: Counts(1, 1, 0, 0), Family.IPV6: Counts(2, 1, 1, 0)}
+    assert (report.probes, report.accepted_once, report.accepted_never) == (3, 2, 1)
+    assert not report.passed()
 
 
 def test_no_probes_do_not_pass() -> None:

@@ -84,6 +84,9 @@ def test_every_probe_is_accepted_exactly_once(tmp_path: Path) -> None:
         if phase["settled"]:
             assert phase["accepted_once"] == phase["probes"] >= 2 * BLOCKS, phase
             assert phase["blocks_probed"] == BLOCKS
+            families = phase["families"]
+            assert set(families) == {"ipv4", "ipv6"}
+            assert all(family["accepted_once"] >= BLOCKS for family in families.values())
             assert sum(phase["per_director"].values()) == phase["probes"]
             assert phase["connections_answered"] == phase["connections"] > 0
     assert sum(phase["connections"] for phase in phases) >= 300
