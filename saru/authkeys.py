@@ -8,7 +8,8 @@
 
 `auth` names the key that signs; a beat signed with any key of the file is accepted. So a secret is
 changed without a break in three steps, each on every director in turn: add the new key; point
-`auth` at it; take the old key out. Key numbers are 1 to 255, a secret is one word.
+`auth` at it; take the old key out. `saru.keyring` reads the file again while the daemon runs. Key
+numbers are 1 to 255, a secret is one word.
 
 Whatever the method word, the secret is used with HMAC-SHA256. `sha1` and `md5` are read so that a
 file from a Linux-HA cluster serves as it stands. `crc` is refused: it has no secret.
@@ -18,12 +19,14 @@ The file must be mode 600 or 400 and belong to root or to the user that reads it
 
 from __future__ import annotations
 
+import hmac
 import os
 import stat
 from pathlib import Path
 
 import msgspec
 
+from saru.core.beat import KeyMark
 from saru.errors import ConfigError
 
 NUMBER_MAX = 255  # the key's number is one byte of the datagram
@@ -41,10 +44,22 @@ class Keys(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Keys(signing={self.signing}, numbers={sorted(self.secrets)})"  # no secrets in logs
 
+    def __str__(self) -> str:
+        accepted = ", ".join(map(str, sorted(self.secrets)))
+        return f"signs with key {self.signing}, accepts {accepted}"
+
 
 # Without a file beats carry a signature all the same, made with a secret that is none: it guards
 # against damage, not against malice. No file can contain this key's number.
 NO_SECRET = Keys(signing=UNSIGNED, secrets={UNSIGNED: b""})
+
+
+def marks(keys: Keys) -> tuple[KeyMark, ...]:
+    """By which others can tell whether they have the same keys, by number."""
+    return tuple(
+        KeyMark(number, hmac.digest(secret, b"saru: mark of a key", "sha256")[:4])
+        for number, secret in sorted(keys.secrets.items())
+    )
 
 
 def load(path: Path | None) -> Keys:

@@ -115,7 +115,7 @@ class Control:
     async def _respond(self, line: bytes) -> Response:
         try:
             request = msgspec.json.decode(line, type=Request)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # also what is no UTF-8, or too deep
             return Response(error=f"the daemon does not understand the request: {error}")
         answerer = self._answerers.get(request.ask)
         if answerer is None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import sdnotify
+from msgspec import structs
 
 from saru import authkeys, control, log, snapshot, status
 from saru.config import Config
@@ -24,6 +25,7 @@ from saru.dataplane import Dataplane, TableState
 from saru.dataplane.module import Module
 from saru.holders import Holders
 from saru.incarnation import next_incarnation
+from saru.keyring import Keyring
 from saru.lock import Lock
 from saru.membership import boottime
 from saru.membership.heartbeat import HeartbeatMembership
@@ -85,6 +87,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._bug: BaseException | None = None
         self._moved = asyncio.Event()
+        self._keyring = Keyring(config.heartbeat.authkeys, self._codec, lambda: self.core, boottime)
         self._systemd = sdnotify.SystemdNotifier()
         self._operator = Operator(
             Shell(
@@ -104,6 +107,7 @@ class Daemon:
                 "status": self._status,
                 "share": self._operator.share,
                 "leave": self._operator.leave,
+                "reload": self._keyring.reload,
             },
         )
 
@@ -121,6 +125,7 @@ class Daemon:
         loop.set_exception_handler(self._broke)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._keyring.load_or_tell)
         tasks = []
         async with contextlib.AsyncExitStack() as stack:
             if self._dataplane is not None and self._pusher is not None:
@@ -257,7 +262,7 @@ class Daemon:
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, SendBeat):
-            self._membership.send(action.beat)
+            self._membership.send(structs.replace(action.beat, keys=self._keyring.marks))
         elif isinstance(action, SendAllocation):
             self._membership.send(action.allocation)
         elif isinstance(action, Note):
@@ -325,6 +330,7 @@ class Daemon:
                 late_pushes=self._pusher.stale if self._pusher else 0,
                 **self._counts,
             ),
+            keys=self._keyring.status(),
             dataplane=self._dataplane.name if self._dataplane else "none",
         )
 

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -32,6 +33,7 @@ from saru.status import duration
 
 SECOND = 1_000_000_000
 LIMIT = 30.0  # seconds
+Limit = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 
 logger = logging.getLogger("saru")
 
@@ -48,7 +50,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     drained: bool | None = None
     wait: bool = False
     force: bool = False
-    limit: float = LIMIT
+    limit: Limit = LIMIT
 
 
 class Leave(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ class Leave(msgspec.Struct, frozen=True):
     """
 
     wait: bool = True
-    limit: float = LIMIT
+    limit: Limit = LIMIT
 
 
 class Move(msgspec.Struct, frozen=True):

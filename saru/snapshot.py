@@ -45,6 +45,7 @@ def take(
     tables: Iterable[TableState],
     guard: status.Guard,
     counters: status.Counters,
+    keys: tuple[status.Key, ...] = (),
     dataplane: str,
 ) -> Status:
     """The snapshot at `now`, with the problems that follow from it."""
@@ -92,6 +93,7 @@ def take(
             _division(core, number, holders[number], tables, now) for number in holders
         ),
         counters=counters,
+        keys=keys,
     )
     return msgspec.structs.replace(snapshot, problems=status.diagnose(snapshot))
 

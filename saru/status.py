@@ -75,6 +75,44 @@ class Director(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is `draining` or `drained`, in words."""
 
 
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """One of this node's keys, and what is done with it; names are sorted."""
+
+    number: int
+    signing: tuple[str, ...]
+    """Who signs with it, this node perhaps among them."""
+    accepting: tuple[str, ...]
+    """Who accepts it, this node included."""
+    lacking: tuple[str, ...]
+    """Who is heard and does not accept it."""
+    differing: tuple[str, ...]
+    """Who has another secret under its number; they are among `lacking`."""
+    unheard: tuple[str, ...]
+    """Of whom nothing is known now."""
+
+    def __str__(self) -> str:
+        names = ", ".join
+        said = f"signs for {names(self.signing)}" if self.signing else "signs for nobody"
+        if self.lacking:
+            said += f"; not accepted by {names(self.lacking)}"
+        else:
+            said += "; accepted by all that are heard"
+        return said + (f"; not heard: {names(self.unheard)}" if self.unheard else "")
+
+
+class Keyfile(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to the request `reload`: what stands in the authkeys file."""
+
+    signing: int
+    accepted: tuple[int, ...]
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """The request `reload`; `force`: even if beats are lost by it."""
+
+    force: bool = False
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Neighbouring blocks that one director has held since one moment."""
 
@@ -186,6 +224,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     divisions: tuple[Division, ...]
     """Sorted by id."""
     counters: Counters
+    keys: tuple[Key, ...] = ()
+    """Sorted by number."""
     problems: tuple[str, ...] = ()
     """What is wrong, one sentence each, most important first; empty: nothing."""
 
@@ -228,6 +268,12 @@ def diagnose(status: Status) -> tuple[str, ...]:
     for director in status.directors:
         if director.name != status.node:
             found.extend(_ailments(director))
+    for key in status.keys:
+        for name in key.differing:
+            found.append(
+                f"key {key.number} of {name} has another secret than ours: make them the same, "
+                "or number the new one anew"
+            )
     if status.counters.forged:
         found.append(
             f"{status.counters.forged} beats had a wrong signature: "

@@ -69,6 +69,7 @@ def _node(status: Status) -> list[Text]:
         _field("lease", _lease(status)),
         _field("guard", f"{status.guard.state}; VIP {status.guard.vip}"),
         _field("beats", f"{counters.beats_sent:,} sent, {counters.beats_received:,} received{bad}"),
+        *(_field(f"key {key.number}", str(key)) for key in status.keys),
         _field("configuration", status.configuration or "none, the defaults"),
     ]
 

@@ -90,29 +90,26 @@ COUNTERS = {
 }
 
 
-class _DropError(Exception):
-    """A datagram is refused; the text is the counter's name."""
-
-
 class _Sender:
     """What came in one incarnation of one sender: the newest datagrams, unfinished allocations."""
 
     def __init__(self, name: str, incarnation: int) -> None:
         self.name = name
         self.incarnation = incarnation
+        self.key = 0  # that its newest datagram was signed with
         self.assemblies = Assemblies()
         self._newest = 0  # the highest sequence number
         self._newest_beat = 0
         self._seen = 1  # bit i: newest - i came; there is no datagram 0
 
-    def admit(self, sequence: int, kind: int) -> None:
-        """Let a signed datagram pass once; raises _DropError with `duplicate` or `late`."""
+    def refuses(self, sequence: int, kind: int) -> str:
+        """Let a signed datagram pass once; else the counter of what is wrong with it."""
         behind = self._newest - sequence
         if behind >= WINDOW:
-            raise _DropError("late")
+            return "late"
         if behind >= 0:
             if self._seen >> behind & 1:
-                raise _DropError("duplicate")
+                return "duplicate"
             self._seen |= 1 << behind
         else:
             ahead = min(-behind, WINDOW)
@@ -120,8 +117,9 @@ class _Sender:
             self._newest = sequence
         if kind == BEAT:
             if sequence < self._newest_beat:
-                raise _DropError("late")
+                return "late"
             self._newest_beat = sequence
+        return ""
 
 
 class Codec:
@@ -147,7 +145,7 @@ class Codec:
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.refusal = ""  # the counter that the last `decode` raised, if it refused its datagram
         self._sequence = 0
-        self._senders: dict[str, _Sender] = {}
+        self._senders: dict[bytes, _Sender] = {}  # by the name as it stands in a header
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Beat)
         self._order_decoder = msgspec.msgpack.Decoder(Order)
@@ -170,16 +168,24 @@ class Codec:
 
         None where there is none: then a counter says why, or a part waits for its others.
         """
-        self.refusal = ""
-        try:
-            kind, sender, body = self._open(datagram)
-            message = self._parse(kind, sender, body)
-        except _DropError as why:
-            self.refusal = str(why)
-            self.counters[self.refusal] += 1
-            return None
-        self.counters["accepted"] += 1
-        return message
+        opened = self._open(datagram)
+        if not isinstance(opened, str):
+            kind, sender, body = opened
+            try:
+                message = self._parse(kind, sender, body)
+            except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+                opened = "malformed"
+            else:
+                self.refusal = ""
+                self.counters["accepted"] += 1
+                return message
+        self.refusal = opened
+        self.counters[opened] += 1
+        return None
+
+    def signs(self) -> dict[str, int]:
+        """By sender, the number of the key that it signs with."""
+        return {sender.name: sender.key for sender in self._senders.values()}
 
     def _encode_beat(self, beat: Beat) -> bytes:
         if (beat.node, beat.session.incarnation) != (self.node, self.incarnation):
@@ -215,68 +221,81 @@ class Codec:
         )
         return signed + hmac.digest(self.keys.secrets[self.keys.signing], signed, "sha256")
 
-    def _open(self, datagram: bytes) -> tuple[int, _Sender, bytes]:
+    def _open(self, datagram: bytes) -> str | tuple[int, _Sender, bytes]:
         """The kind, sender and body of a datagram that is authentic and new. The body is as sent.
 
-        Nothing but the fixed header is looked at before the signature has been found right.
+        Of another one, the counter of what is wrong with it. Nothing but the fixed header is looked
+        at before the signature has been found right, and there is little beside: whoever floods
+        this host with false beats must not get more of its time than their signatures cost.
         """
-        if len(datagram) < _HEADER.size or datagram[:4] != MAGIC:
-            raise _DropError("bad_magic")
+        if datagram[:4] != MAGIC or len(datagram) < _HEADER.size:
+            return "bad_magic"
         _, version, kind, key, cluster, incarnation, sequence, length = _HEADER.unpack_from(
             datagram
         )
         if version != WIRE_VERSION or kind not in (BEAT, BEAT | COMPRESSED, PART, ORDER):
-            raise _DropError("bad_version")
+            return "bad_version"
         if cluster != self.cluster:
-            raise _DropError("foreign")
+            return "foreign"
         body_at = _HEADER.size + length
         if len(datagram) < body_at + TAG_BYTES:
-            raise _DropError("malformed")
+            return "malformed"
         secret = self.keys.secrets.get(key)
         if secret is None:
-            raise _DropError("unknown_key")
-        signed, tag = datagram[:-TAG_BYTES], datagram[-TAG_BYTES:]
-        if not hmac.compare_digest(hmac.digest(secret, signed, "sha256"), tag):
-            raise _DropError("forged")
-        if not 1 <= incarnation <= INCARNATION_MAX or not sequence:
-            raise _DropError("malformed")
-        sender = self._sender(datagram[_HEADER.size : body_at], incarnation, sequence)
-        sender.admit(sequence, kind & ~COMPRESSED)
+            return "unknown_key"
+        signed = datagram[:-TAG_BYTES]
+        tag = hmac.digest(secret, signed, "sha256")
+        if not hmac.compare_digest(tag, datagram[-TAG_BYTES:]):
+            return "forged"
+        raw_name = datagram[_HEADER.size : body_at]
+        sender = self._senders.get(raw_name)
+        if sender is None or incarnation != sender.incarnation:
+            found = self._new_sender(sender, raw_name, incarnation, sequence)
+            if isinstance(found, str):
+                return found
+            sender = found
+        refusal = sender.refuses(sequence, kind & ~COMPRESSED)
+        if refusal:
+            return refusal
+        sender.key = key
         return kind, sender, signed[body_at:]
 
-    def _sender(self, raw_name: bytes, incarnation: int, sequence: int) -> _Sender:
-        """What is known of a sender, by the name in a signed header."""
+    def _new_sender(
+        self, sender: _Sender | None, raw_name: bytes, incarnation: int, sequence: int
+    ) -> str | _Sender:
+        """The sender of an authentic datagram of a life that is not the one known of it.
+
+        Or the counter of what is wrong with it.
+        """
+        if not 1 <= incarnation <= INCARNATION_MAX or not sequence:
+            return "malformed"
         name = raw_name.decode("ascii", "replace")
         if not is_name(name):
-            raise _DropError("malformed")
+            return "malformed"
         if name == self.node:
             if incarnation < self.incarnation:
-                raise _DropError("earlier_life")
+                return "earlier_life"
             ours = incarnation == self.incarnation and sequence <= self._sequence
-            raise _DropError("own" if ours else "namesake")
-        sender = self._senders.get(name)
+            return "own" if ours else "namesake"
         if sender is None and len(self._senders) >= SENDERS_MAX:
-            raise _DropError("crowded")
+            return "crowded"
         if sender is not None and incarnation < sender.incarnation:
-            raise _DropError("earlier_life")
-        if sender is None or incarnation > sender.incarnation:
-            sender = self._senders[name] = _Sender(name, incarnation)
+            return "earlier_life"
+        sender = self._senders[raw_name] = _Sender(name, incarnation)
         return sender
 
     def _parse(self, kind: int, sender: _Sender, body: bytes) -> Message | Order | None:
-        try:
-            if kind == PART:
-                return sender.assemblies.add(parts.decode(body, self.blocks), self.blocks)
-            if kind == ORDER:
-                order = self._order_decoder.decode(body)
-                check_order(order)
-                return order
-            if kind & COMPRESSED:
-                body = parts.inflate(body, BODY_MAX)
-            beat = self._decoder.decode(body)
-            check_beat(beat)
-            if (beat.node, beat.session.incarnation) != (sender.name, sender.incarnation):
-                raise ValueError("the beat is not its sender's")
-        except ValueError:  # msgspec's errors are ValueErrors
-            raise _DropError("malformed") from None
+        """What an authentic body says. Raises ValueError if that is nothing."""
+        if kind == PART:
+            return sender.assemblies.add(parts.decode(body, self.blocks), self.blocks)
+        if kind == ORDER:
+            order = self._order_decoder.decode(body)
+            check_order(order)
+            return order
+        if kind & COMPRESSED:
+            body = parts.inflate(body, BODY_MAX)
+        beat = self._decoder.decode(body)
+        check_beat(beat)
+        if (beat.node, beat.session.incarnation) != (sender.name, sender.incarnation):
+            raise ValueError("the beat is not its sender's")
         return beat

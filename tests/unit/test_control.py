@@ -112,6 +112,8 @@ def test_a_fault_in_one_answer_does_not_end_the_daemon(
         (b"{}\n", "does not understand the request: Object missing required field `ask`"),
         (b"rubbish\n", "does not understand the request: "),
         (b"x" * (REQUEST_MAX + 1) + b"\n", "does not understand the request: "),
+        (b'{"ask":"te\xe4"}\n', "does not understand the request: 'utf-8' codec can't decode"),
+        (b'{"ask":"tea","with":' + b"[" * 50_000 + b"\n", "does not understand the request: "),
         (b'{"ask":"tea"}\n', "the daemon does not know 'tea'"),
     ],
 )

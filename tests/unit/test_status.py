@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from saru import blocks_view, status_view
-from saru.status import Counters, Guard, Quorum, Run, State, Status, diagnose, duration
+from saru.status import Counters, Guard, Key, Quorum, Run, State, Status, diagnose, duration
 from tests.unit.snapshots import director, division, status
 
 NO_QUORUM = Quorum(rule="majority", voters=3, needed=2, contact=("walter",), have=False)
@@ -127,6 +127,29 @@ def test_the_whole_status() -> None:
         "",
         "Nothing is wrong.",
     ]
+
+
+def key(number: int, **lists: tuple[str, ...]) -> Key:
+    """A key that walter alone accepts, unless more is given."""
+    nobody = {"signing": (), "lacking": (), "differing": (), "unheard": ()}
+    return Key(number=number, **{**nobody, "accepting": ("walter",), **lists})
+
+
+def test_the_keys_say_who_uses_them() -> None:
+    keys = (
+        key(1, signing=("wanda", "wendy"), accepting=("walter", "wanda", "wendy")),
+        key(2, signing=("walter",), lacking=("wendy",), unheard=("wanda",)),
+        key(3),
+    )
+    lines = printed(status_view.show, status(keys=keys))
+    assert "  key 1: signs for wanda, wendy; accepted by all that are heard" in lines
+    assert "  key 2: signs for walter; not accepted by wendy; not heard: wanda" in lines
+    assert "  key 3: signs for nobody; accepted by all that are heard" in lines
+    assert diagnose(status(keys=keys)) == ()
+    assert diagnose(status(keys=(key(1, lacking=("wendy",), differing=("wendy",)),))) == (
+        "key 1 of wendy has another secret than ours: make them the same, "
+        "or number the new one anew",
+    )
 
 
 def test_why_a_director_holds_nothing_stands_below_the_directors() -> None:

@@ -254,6 +254,16 @@ def test_a_key_holders_noise_is_counted_as_malformed(noise: bytes, kind: int) ->
     assert receiver.decode(signed(msgspec.msgpack.encode(beat()), 1, sequence=2)) == beat()
 
 
+def test_a_body_too_deep_to_look_into_is_malformed() -> None:
+    body = msgspec.msgpack.encode([*msgspec.to_builtins(beat()), None])
+    assert body.endswith(b"\xc0")
+    deep = body[:-1] + b"\x91" * 1300 + b"\xc0"
+    receiver = codec("wendy")
+    assert counted(receiver, signed(deep, 1)) == {"malformed": 1}
+    deeper = zlib.compress(body[:-1] + b"\x91" * 100_000 + b"\xc0")
+    assert counted(receiver, signed(deeper, 129, sequence=2)) == {"malformed": 1}
+
+
 def replaced(**changes: object) -> Beat:
     return msgspec.structs.replace(beat(), **changes)
 
@@ -381,7 +391,7 @@ def test_unfinished_allocations_are_few_and_repeats_complete_them() -> None:
     for serial in range(100):
         other = msgspec.structs.replace(sent, version=Version(Term(9, 0, 1), serial))
         assert receiver.decode(sender.encode(other)[0]) is None
-    assert receiver._senders["walter"].assemblies.unfinished == 4
+    assert receiver._senders[b"walter"].assemblies.unfinished == 4
 
 
 def test_a_block_cannot_be_in_two_hands() -> None:

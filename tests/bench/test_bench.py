@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The benchmarks run, and write down what they say; what they find is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def test_what_a_false_beat_costs(tmp_path: Path) -> None:
+    words = [sys.executable, str(HERE / "reject"), "--rounds", "3", "--json", str(tmp_path / "f")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    figures = json.loads((tmp_path / "f").read_text())
+    assert figures["worst"] == max(
+        kind["ratio"] for kinds in figures["voters"].values() for kind in kinds.values()
+    )
+    assert f"worst ratio: {figures['worst']:.2f}; reach: at most 2" in done.stdout
