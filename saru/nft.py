@@ -21,6 +21,7 @@ NOT_INSTALLED = f"{LIBRARY} is not there (on Debian: apt-get install libnftables
 NOT_PERMITTED = "nftables refuses: this needs CAP_NET_ADMIN (run it as root)"
 
 _JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
+_TERSE = 1 << 11  # NFT_CTX_OUTPUT_TERSE
 
 
 class NftError(SaruError):
@@ -50,6 +51,15 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def is_there() -> bool:
+    """Whether this host has the library."""
+    try:
+        _library()
+    except OutageError:
+        return False
+    return True
+
+
 def run(commands: str) -> str:
     """Carry out commands in nft's syntax, as one transaction; what they print.
 
@@ -58,14 +68,13 @@ def run(commands: str) -> str:
     return _run(commands, 0)
 
 
-def listing(commands: str) -> list[dict[str, Any]]:
+def listing(commands: str, *, elements: bool = True) -> list[dict[str, Any]]:
     """What `list` commands in nft's syntax print, as the objects of nft's JSON, without its head.
 
-    Raises as `run` does.
+    Without `elements` those of sets are left out. Raises as `run` does.
     """
-    objects: list[dict[str, Any]] = json.loads(_run(commands, _JSON) or '{"nftables": []}')[
-        "nftables"
-    ]
+    said = _run(commands, _JSON if elements else _JSON | _TERSE)
+    objects: list[dict[str, Any]] = json.loads(said or '{"nftables": []}')["nftables"]
     return [each for each in objects if "metainfo" not in each]
 
 

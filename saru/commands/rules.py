@@ -24,22 +24,44 @@ def rules() -> None:
 @with_config
 @click.option("--family", type=click.Choice(["4", "6"]), help="Only IPv4's or only IPv6's.")
 def show(config: Config, family: str | None) -> None:
-    """Print the rules in the form that `iptables-restore --noflush` takes.
+    """Print the rules in the form that `iptables-restore --noflush`, or `nft -f`, takes.
 
-    Feed it once: `saru rules show --family 4 | iptables-restore --noflush`. Better: `saru rules
-    apply`, which may be run again and again.
+    With the data plane "nftables" it is the latter: `saru rules show | nft -f -`, which may be run
+    again. Feed the other once: `saru rules show --family 4 | iptables-restore --noflush`. Better:
+    `saru rules apply`, which may be run again and again.
     """
-    from saru.rules.model import rule_sets, settings
+    from saru.dataplane.choice import chosen
+    from saru.rules import install
+    from saru.rules.model import settings
+
+    kind, why = chosen(config.director.dataplane)
+    if install.by_nftables(config):
+        if family is not None:
+            raise click.UsageError("nftables' rules are one text for both families; no --family")
+        texts = _for_nftables(config)
+    else:
+        texts = _for_iptables(config, family)
+    if not texts:
+        none = "asks for no rules of this family" if config.services else "has no [[service]]"
+        click.echo(f"# {config.path or 'the configuration'} {none}")
+        return
+    click.echo(f"# for the data plane {kind}: {why}")
+    click.echo("".join(texts), nl=False)
+    for setting in settings(config):
+        click.echo(f"# sysctl {setting.name} = {setting.value}")
+
+
+def _for_iptables(config: Config, family: str | None) -> list[str]:
+    from saru.rules.model import rule_sets
 
     sets = [each for each in rule_sets(config) if family in (None, str(each.family.value))]
-    if not sets:
-        why = "asks for no rules of this family" if config.services else "has no [[service]]"
-        click.echo(f"# {config.path or 'the configuration'} {why}")
-    for each in sets:
-        click.echo(f"# {each.family}")
-        click.echo(each.text(), nl=False)
-    for setting in settings(config) if sets else ():
-        click.echo(f"# sysctl {setting.name} = {setting.value}")
+    return [f"# {each.family}\n{each.text()}" for each in sets]
+
+
+def _for_nftables(config: Config) -> list[str]:
+    from saru.rules.nft_model import text
+
+    return list(filter(None, [text(config)]))
 
 
 @rules.command()

@@ -114,7 +114,7 @@ class Guard:
     # --- the watch ------------------------------------------------------------------------------
 
     async def _watch(self, on_change: OnChange) -> None:
-        interval = await asyncio.to_thread(_interval)
+        interval = await asyncio.to_thread(_interval, self._config)
         retry = RETRY
         while True:
             self._wake.clear()
@@ -251,8 +251,8 @@ class Guard:
             logger.warning("%s: %s", self._name, what)
 
 
-def _interval() -> float:
-    families = (Family.IPV4, Family.IPV6)
+def _interval(config: Config) -> float:
+    families = () if install.by_nftables(config) else (Family.IPV4, Family.IPV6)
     with contextlib.suppress(SaruError):
         if all(install.variant(each) is install.Variant.NFTABLES for each in families):
             return INTERVAL

@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Puts Saru's rules in, says what differs, and takes them out again.
 
-Every function may be called at any time and again: it changes what differs and nothing else. A host
-whose `iptables` is the nftables one is served by `iptables-restore`, one whose `iptables` is the
-legacy one by python-iptables (saru.rules.legacy). If a table refuses its change, the tables before
-it get back what they had.
+Every function may be called at any time and again: it changes what differs and nothing else. Rules
+for the data plane `nftables` are nftables' own (saru.rules.nft_install). Those for the module are
+iptables': a host whose `iptables` is the nftables one is served by `iptables-restore`, one whose
+`iptables` is the legacy one by python-iptables (saru.rules.legacy); if a table refuses its change,
+the tables before it get back what they had. Rules of the other kind drop every packet, for nobody
+fills their tables: they go.
 """
 
 from __future__ import annotations
 
 import enum
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from saru.config import Config
+from saru import nft
+from saru.config import Config, DataplaneKind
+from saru.dataplane.choice import chosen
 from saru.errors import OutageError
+from saru.rules import nft_install
 from saru.rules.change import Change, Snapshot, differences, plan
 from saru.rules.model import Family, RuleSet, rule_sets, settings
 from saru.sysctl import Kept
@@ -41,11 +47,21 @@ def variant(family: Family) -> Variant:
     return Variant.NFTABLES if "(nf_tables)" in shown else Variant.LEGACY
 
 
+def by_nftables(config: Config) -> bool:
+    """Whether the rules are nftables' own: whether the data plane is."""
+    return chosen(config.director.dataplane)[0] is DataplaneKind.NFTABLES
+
+
 def check(config: Config) -> list[str]:
     """What is missing or different, a line each; empty if the rules are as configured."""
-    found = [
-        each for wanted in _wanted(config) for each in differences(_read(wanted.family), wanted)
-    ]
+    if by_nftables(config):
+        _refuse_without_ipv6(config)
+        found = nft_install.check(config)
+        sets = _no_sets()
+    else:
+        found = nft_install.check(None) if nft.is_there() else []
+        sets = _wanted(config)
+    found += (each for wanted in sets for each in differences(_read(wanted.family), wanted))
     found += (each for setting in settings(config) if (each := setting.difference()))
     return found
 
@@ -55,7 +71,12 @@ def apply(config: Config) -> list[str]:
 
     Raises OutageError, with the mend, if they cannot be put in; then the tables are as before.
     """
-    done = apply_sets(_wanted(config))
+    if by_nftables(config):
+        _refuse_without_ipv6(config)
+        done = nft_install.apply(config) + apply_sets(_no_sets())
+    else:
+        done = apply_sets(_wanted(config))
+        done += nft_install.apply(None) if nft.is_there() else []
     done += _kept(config).hold(settings(config))
     if left := check(config):
         raise OutageError("the rules were put in, yet differ: " + "; ".join(left))
@@ -64,8 +85,8 @@ def apply(config: Config) -> list[str]:
 
 def remove(config: Config) -> list[str]:
     """Take Saru's chains and the jumps to them out. Returns what was done, a line each."""
-    done = apply_sets(tuple(RuleSet(family, ()) for family in _families()))
-    return done + _kept(config).restore()
+    done = nft_install.apply(None) if nft.is_there() else []
+    return done + apply_sets(_no_sets()) + _kept(config).restore()
 
 
 def apply_sets(sets: Iterable[RuleSet]) -> list[str]:
@@ -115,13 +136,24 @@ def _undone(fault: OutageError, written: Sequence[tuple[Family, Change]]) -> Out
 def _wanted(config: Config) -> tuple[RuleSet, ...]:
     """A set for each family of this host; empty where nothing is asked for."""
     asked = {wanted.family: wanted for wanted in rule_sets(config)}
+    _refuse_without_ipv6(config)
+    return tuple(asked.get(family, RuleSet(family, ())) for family in _families())
+
+
+def _no_sets() -> tuple[RuleSet, ...]:
+    """An empty one for each family; none on a host without iptables, which has no such rules."""
+    if shutil.which(_NAMES[Family.IPV4]) is None:
+        return ()
+    return tuple(RuleSet(family, ()) for family in _families())
+
+
+def _refuse_without_ipv6(config: Config) -> None:
     families = _families()
     for service in config.services:
         if Family.of(service.vip) not in families:
             raise OutageError(
                 f"this kernel runs without IPv6, but there is a service {service.vip}"
             )
-    return tuple(asked.get(family, RuleSet(family, ())) for family in families)
 
 
 def _families() -> tuple[Family, ...]:

@@ -2,7 +2,9 @@
 """What nftables tells of changes, read as far as Saru's own rules and mask are concerned. Pure.
 
 The kernel sends a message for each table, chain and rule that comes or goes, and one more at the
-end of a transaction. iptables' own changes are among them where it is the nftables one.
+end of a transaction. iptables' own changes are among them where it is the nftables one. Saru's own
+are chains called SARU-… there, or else the table `inet saru` with all its chains; the sets in it
+are the data plane's, which looks after them itself.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ import re
 import struct
 from collections.abc import Iterator
 
+from saru.dataplane.layout import TABLE
+
 GROUP = 7  # NFNLGRP_NFTABLES
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _NFGENMSG = 4
 _TABLE_NAME = 1  # the same number in the messages of tables, chains and rules
+_CHAIN_NAME = {3: 3, 5: 3, 6: 2, 8: 2}  # by the kind of message
 _NEW = {0, 3, 6}  # table, chain, rule
 _GONE = {2, 5, 8}
 _GONE_TABLE = 2
 _END = 15  # NFT_MSG_NEWGEN
-_FAMILIES = {2: "ip", 10: "ip6", 5: "netdev"}
+_FAMILIES = {1: "inet", 2: "ip", 10: "ip6", 5: "netdev"}
 _TABLES = {b"filter", b"mangle", b"nat"}
 _OWN = re.compile(rb"SARU-[A-Z]+|saru-link-[A-Za-z0-9_.-]+")
 
@@ -56,9 +61,14 @@ class Notices:
 
     def _take(self, kind: int, family: int, payload: bytes) -> None:
         table = _first(payload, _TABLE_NAME)
-        own = set(_OWN.findall(payload))
-        if not own and (_FAMILIES[family] == "netdev" or table not in _TABLES):
-            return
+        if _FAMILIES[family] == "inet":
+            if table != TABLE.encode():
+                return
+            own = {table + b"/" + _first(payload, _CHAIN_NAME.get(kind, 0))}
+        else:
+            own = set(_OWN.findall(payload))
+            if not own and (_FAMILIES[family] == "netdev" or table not in _TABLES):
+                return
         self._touched = True
         if kind in _NEW:
             self._come |= own

@@ -17,6 +17,8 @@ import pytest
 from saru.core.blocks import Map, Sense
 from saru.core.settings import Division
 from saru.dataplane import fields, layout
+from saru.rules.nft_model import DEFRAGMENTATION
+from tests.net.nft_table import table_of
 from tests.net.wire import MAC, MULTICAST_MAC, Wire
 from tests.vm.packet_table import Expected, Row, rows, seen
 
@@ -97,13 +99,8 @@ def commands(version: int, case: Case) -> Iterator[str]:
     note = "add @matched { ether saddr }"
     errors = fields.ERRORS[version]
     others = errors.replace("type <", "type >=").replace("type {", "type != {")
-    held = ", ".join(str(block) for block in case.held)
-    key = layout.division_key(division.blocks, division.seed)
     table = f"{layout.FAMILY} {layout.TABLE}"
-    yield layout.definitions([number])
-    yield f"add element {table} {layout.lease_set(number)} {{ {key} timeout 1h }}\n"
-    yield f"add element {table} {layout.until_set(number)} {{ 0-4102444800 }}\n"
-    yield f"add element {table} {layout.held_set(number)} {{ {held} }}\n"
+    yield table_of(division, case.held)
     yield f"add chain {table} judged_{number}\n"
     yield f"add rule {table} judged_{number} {errors} {error} {note}\n"
     yield f"add rule {table} judged_{number} {others} {plain} {note}\n"
@@ -124,8 +121,7 @@ def ruleset(version: int, wanted: list[Case]) -> str:
             *(command for case in wanted for command in commands(version, case)),
             f"add chain {table} early {{ type filter hook prerouting priority -450; }}\n",
             f"add rule {table} early ether saddr {{ {untracked} }} notrack\n" if untracked else "",
-            f"add chain {table} defragmentation\n",
-            f"add rule {table} defragmentation meta l4proto udp tproxy to :1\n",
+            DEFRAGMENTATION.text(),
             f"add chain {table} judge {{ type filter hook prerouting priority {PRIORITY}; }}\n",
             f"add rule {table} judge ether saddr vmap {{ {ways} }}\n",
         ]

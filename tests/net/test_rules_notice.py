@@ -8,12 +8,14 @@ import select
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from saru.config import Protocol, RulesMode, Service
+from saru import config, nft
+from saru.config import Config, Protocol, RulesMode, Service
 from saru.mask import Mask
-from saru.rules import install
+from saru.rules import install, nft_install
 from saru.rules.model import Family, RuleSet, rule_set
 from saru.rules.notice import GROUP, Notice, Notices
 from tests.net.test_rules_install import stand_in
@@ -52,6 +54,24 @@ def notices_of(told: socket.socket, *words: str) -> list[Notice]:
     return found[:-2]
 
 
+def forget(told: socket.socket) -> None:
+    """What was told so far is of no interest."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            told.recv(1 << 18)
+
+
+@pytest.fixture
+def nftables(tmp_path: Path) -> Config:
+    """A configuration whose rules are nftables' own."""
+    path = tmp_path / "saru.conf"
+    path.write_text(
+        '[director]\nname = "walter"\ndataplane = "nftables"\n'
+        '[[service]]\nvip = "172.17.60.201"\nports = [80]\n'
+    )
+    return config.load(path)
+
+
 CASES = [
     (("iptables-nft", "-A", "INPUT", "-p", "udp"), [Notice.LOOK]),
     (("iptables-nft", "-D", "INPUT", "-j", "SARU-INPUT"), [Notice.GONE]),
@@ -72,11 +92,53 @@ def test_what_a_change_means(
     install.apply_sets([rules()])
     Mask("lo", "00:50:56:14:03:40", "02:00:00:00:00:01").install()
     subprocess.run(["iptables-nft", "-A", "SARU-INPUT", "-j", "DROP"], check=True)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            told.recv(1 << 18)
+    forget(told)
     found = notices_of(told, *words)
     assert found == expected
+
+
+OWN_CASES = [
+    ("delete table inet saru", [Notice.GONE]),
+    ("flush ruleset", [Notice.GONE]),
+    ("flush chain inet saru input", [Notice.GONE]),
+    ("delete rule inet saru input handle HANDLE", [Notice.GONE]),
+    ("delete table inet saru; add table inet saru; add chain inet saru input", [Notice.GONE]),
+    ("replace rule inet saru input handle HANDLE accept", [Notice.LOOK]),
+    ("insert rule inet saru input accept", [Notice.LOOK]),
+    ("add table inet saru { flags dormant; }", [Notice.LOOK]),
+    ("add element inet saru held_1 { 7 }", []),
+    ("flush set inet saru held_1", []),
+    ("add table ip saru; add chain ip saru input", []),
+]
+
+
+@pytest.mark.parametrize(("commands", "expected"), OWN_CASES)
+def test_what_a_change_of_nftables_own_rules_means(
+    told: socket.socket, nftables: Config, commands: str, expected: list[Notice]
+) -> None:
+    nft_install.apply(nftables)
+    nft.run("add element inet saru held_1 { 5 }")
+    handle = next(
+        each["rule"]["handle"]
+        for each in nft.listing("list chain inet saru input")
+        if "rule" in each
+    )
+    forget(told)
+    assert notices_of(told, "nft", commands.replace("HANDLE", str(handle))) == expected
+
+
+def test_putting_nftables_own_rules_back_is_not_losing(
+    told: socket.socket, nftables: Config
+) -> None:
+    nft_install.apply(nftables)
+    for damage in (
+        "insert rule inet saru input accept",
+        "add chain inet saru input { policy drop; }",
+    ):
+        nft.run(damage)
+        forget(told)
+        assert nft_install.apply(nftables)
+        assert notices_of(told, "true") == [Notice.LOOK]
 
 
 def test_replacing_is_not_losing(told: socket.socket) -> None:
@@ -85,9 +147,7 @@ def test_replacing_is_not_losing(told: socket.socket) -> None:
     install.apply_sets([rules()])
     mask.install()
     subprocess.run(["iptables-nft", "-A", "SARU-INPUT", "-j", "DROP"], check=True)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            told.recv(1 << 18)
+    forget(told)
     install.apply_sets([rules()])
     mask.install()
     found = notices_of(told, "true")
