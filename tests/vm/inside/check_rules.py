@@ -32,6 +32,7 @@ PROGRAMS = [f"ip{v}tables{s}" for v in ("", "6") for s in ("", "-save", "-restor
 CONFIG = f"""\
 [director]
 name = "walter"
+dataplane = "module"
 [link]
 interface = "eth0"
 mac = "00:50:56:14:03:40"
