@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import struct
 import threading
-from collections.abc import Iterable
 from ipaddress import ip_address
 
 from pyroute2 import netns
@@ -27,27 +25,25 @@ PACKET_MR_PROMISC = 1
 SO_RCVBUFFORCE = 33
 BUFFER = 32 << 20
 """Bytes: frames of several seconds, should this process not get its turn."""
-WAIT = 100
-"""Milliseconds until it looks whether it is to end."""
+WAIT = 0.1
+"""Seconds until it looks whether it is to end."""
 
 
 class Capture(threading.Thread):
-    """Reads frames at `taps` in `namespace` and tells `record` of those for, or from, `targets`:
-    the VIP's addresses, and the service's port.
+    """Reads frames in `namespace` and tells `record` of those for, or from, `targets`: the VIP's
+    addresses, and the service's port.
 
     A bridge is listened to as a port of its own would be, promiscuous: every frame that crosses
-    the segment is seen once, before any host can change it. At a port of a bridge, what comes in
-    is seen, not what goes out.
+    the segment is seen once, before any host can change it. At a port, what comes in is seen, not
+    what goes out; ports may go and come back, so all of the namespace are listened to.
     """
 
-    def __init__(
-        self, record: Record, namespace: str, taps: Iterable[Tap], targets: Targets
-    ) -> None:
+    def __init__(self, record: Record, namespace: str, tap: Tap, targets: Targets) -> None:
         super().__init__(name="capture", daemon=True)
         self._record = record
         self._prefix = record.prefix.encode()
         self._namespace = namespace
-        self._taps = tuple(taps)
+        self._tap = tap
         self._targets = {(ip_address(vip).packed, port) for vip, port in targets.values()}
         self._ready = threading.Event()
         self._halt = threading.Event()
@@ -63,38 +59,47 @@ class Capture(threading.Thread):
         """Read frames until told to stop."""
         try:
             netns.setns(self._namespace)
-            with contextlib.ExitStack() as stack:
-                wires = {}
-                for tap in self._taps:
-                    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-                    wires[stack.enter_context(wire)] = tap
-                    _listen(wire, tap.interface)
+            # Without a bridge to bind it to, it hears every interface from here on.
+            heard = 0 if self._tap.bridge else socket.htons(ETH_P_ALL)
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, heard) as wire:
+                self._prepare(wire)
                 self._ready.set()
-                self._read(wires)
-                for wire in wires:
-                    _count_losses(wire)
+                self._read(wire)
+                self._count_losses(wire)
         except Exception as error:  # noqa: BLE001 - raised again by check()
             self._error = error
         finally:
             self._ready.set()
 
-    def _read(self, wires: dict[socket.socket, Tap]) -> None:
-        poll = select.poll()
-        for wire in wires:
-            poll.register(wire, select.POLLIN)
+    def _prepare(self, wire: socket.socket) -> None:
+        wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+        wire.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        if self._tap.bridge:
+            wire.bind((self._tap.bridge, ETH_P_ALL))
+            index = socket.if_nametoindex(self._tap.bridge)
+            member = struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
+            wire.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, member)
+        wire.settimeout(WAIT)
+
+    def _read(self, wire: socket.socket) -> None:
         while not self._halt.is_set():
-            poll.poll(WAIT)
-            self._take(wires)
-        self._take(wires)  # what has arrived by now still counts
+            with contextlib.suppress(TimeoutError):
+                self._take(wire)
+        wire.setblocking(False)  # what has arrived by now still counts
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._take(wire)
 
-    def _take(self, wires: dict[socket.socket, Tap]) -> None:
-        for wire, tap in wires.items():
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    self._judge(wire.recv(2048), tap)
+    def _take(self, wire: socket.socket) -> None:
+        frame, (interface, *_) = wire.recvfrom(2048)
+        mac = frame[6:12].hex(":")
+        if self._tap.bridge or not interface:  # the port is gone meanwhile
+            self._judge(frame, mac)
+        elif interface in self._tap.ports:
+            self._judge(frame, self._tap.ports[interface])
 
-    def _judge(self, frame: bytes, tap: Tap) -> None:
-        """Tell the record, if the frame carries a probe or a segment of the VIP's service."""
+    def _judge(self, frame: bytes, who: str) -> None:
+        """Tell the record, if this frame of `who` carries a probe or a segment of the service."""
         if frame[12:14] == ETH_P_IP and len(frame) >= 42:
             transport = 14 + 4 * (frame[14] & 15)
             protocol, here = frame[23], (frame[26:30], frame[30:34])  # from, to
@@ -104,19 +109,24 @@ class Capture(threading.Thread):
         else:
             return
         ports = struct.unpack_from("!HH", frame, transport)
-        service, client = (0, 1) if tap.answers else (1, 0)
+        service, client = (1, 0) if self._tap.bridge else (0, 1)
         if (here[service], ports[service]) not in self._targets:
             return
-        who = tap.director or frame[6:12].hex(":")
         if protocol == socket.IPPROTO_TCP:
             self._record.segment(ports[client], who)
         elif protocol == socket.IPPROTO_UDP:
             length = struct.unpack_from("!H", frame, transport + 4)[0]
             text = frame[transport + 8 : transport + length]
-            if tap.answers:  # a name, a space, and what was asked
+            if not self._tap.bridge:  # an answer: a name, a space, and what was asked
                 text = text.partition(b" ")[2]
             if text.startswith(self._prefix):
                 self._record.accepted(int(text[len(self._prefix) :]), who)
+
+    def _count_losses(self, wire: socket.socket) -> None:
+        """A frame that this socket had no room for would be a director wrongly accused."""
+        lost = struct.unpack("II", wire.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
+        if lost:
+            raise RuntimeError(f"the capture lost {lost} frames: its figures mean nothing")
 
     def check(self) -> None:
         """Raise what ended the thread early, if anything did."""
@@ -128,20 +138,3 @@ class Capture(threading.Thread):
         self._halt.set()
         self.join()
         self.check()
-
-
-def _listen(wire: socket.socket, interface: str) -> None:
-    wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
-    wire.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-    wire.setblocking(False)
-    wire.bind((interface, ETH_P_ALL))
-    index = socket.if_nametoindex(interface)
-    member = struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
-    wire.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, member)
-
-
-def _count_losses(wire: socket.socket) -> None:
-    """A frame that this socket had no room for would be a director wrongly accused."""
-    lost = struct.unpack("II", wire.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
-    if lost:
-        raise RuntimeError(f"the capture lost {lost} frames: its figures mean nothing")

@@ -33,11 +33,13 @@ class Guests:
         grace=1.5,
         drain=0.5,
         look=0.25,
+        patience=120.0,
+        connections=15.0,
     )
     introduction = ""
     keepsake = f"deploy/lab/lab --lab {LAB} status"
     seen = "the wire to the real servers"
-    taps: tuple[Tap, ...] = (Tap(topology.SERVER_SEGMENT),)
+    tap = Tap(bridge=topology.SERVER_SEGMENT)
 
     def __init__(self, directors: int, kernel: str, link_mode: str) -> None:
         self.lab = LAB

@@ -20,12 +20,8 @@ ROUNDS = 2
 """How often a settled phase probes every block, at least: once at each of the VIP's addresses."""
 CONNECTIONS = 100
 """TCP connections in a settled phase."""
-CONNECTIONS_SECONDS = 15.0
-"""What they may take; those not made by then are not waited for."""
 TAKEOVER = 1.03
 """A settled phase begins this many times the deadtime after a fault, and the pace's grace later."""
-STEADY_SECONDS = 120.0
-"""How long a return may take, a guest's boot among it."""
 
 
 def settled_after(pace: Pace) -> float:
@@ -46,7 +42,7 @@ class Scenario:
             Family.IPV4: (topology.VIP, topology.PORT),
             Family.IPV6: (topology.VIP6, topology.PORT),
         }
-        self._capture = Capture(self.record, stage.wires, stage.taps, targets)
+        self._capture = Capture(self.record, stage.wires, stage.tap, targets)
         self._prober = Prober(self.record, stage.client, targets, BLOCKS, stage.pace.rate)
         self._connections = Connections(stage.client, targets, BLOCKS)
         self._made: dict[Phase, list[Connection]] = {}
@@ -115,7 +111,7 @@ class Scenario:
         """
         self._say(f"{name}: every block probed {ROUNDS} times or more, {CONNECTIONS} connections")
         first = len(self.record)
-        enough = time.monotonic() + CONNECTIONS_SECONDS
+        enough = time.monotonic() + self._pace.connections
         made = self._connections.make(CONNECTIONS, lambda: time.monotonic() > enough)
         while len(self.record) < first + ROUNDS * BLOCKS:
             self._sleep(0.05)
@@ -157,7 +153,7 @@ class Scenario:
     def _await_steady(self, since: int = 0) -> bool:
         """Wait until each director is seen to hold his share; say so if it takes too long."""
         window = int(1.3e9 * BLOCKS / self._pace.rate)
-        limit = time.monotonic() + STEADY_SECONDS
+        limit = time.monotonic() + self._pace.patience
         while True:
             self._sleep(self._pace.look)
             end = time.monotonic_ns() - int(self._pace.drain * 1e9)
@@ -165,7 +161,7 @@ class Scenario:
             if not why:
                 return True
             if time.monotonic() > limit:
-                self._say(f"not settled after {STEADY_SECONDS:.0f} seconds: {why}")
+                self._say(f"not settled after {self._pace.patience:.0f} seconds: {why}")
                 return False
 
     def _sleep(self, seconds: float) -> None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Say = Callable[[str], None]
@@ -24,17 +24,21 @@ class Pace:
     it the packets that it has received and not looked at."""
     look: float
     """Between two looks whether a return has settled."""
+    patience: float
+    """How long a start or a return may take, a boot among it."""
+    connections: float
+    """How long the TCP connections of a settled phase may take; those not made by then are not
+    waited for."""
 
 
 @dataclass(frozen=True)
 class Tap:
-    """An interface among the switches where the capture listens."""
+    """Where the capture listens among the switches: on a bridge, or at ports."""
 
-    interface: str
-    director: str = ""
-    """Whose frames come in there; empty: the source MAC tells."""
-    answers: bool = False
-    """Listen for answers from the VIP, in place of packets to it."""
+    bridge: str = ""
+    """Packets for the VIP that cross it are listened to; the source MAC tells who forwards."""
+    ports: Mapping[str, str] = field(default_factory=dict)
+    """Answers from the VIP that come in there are listened to; by the port, who sends them."""
 
 
 class Stage(Protocol):
@@ -54,7 +58,7 @@ class Stage(Protocol):
     """The client's namespace."""
     wires: str
     """The switches' namespace."""
-    taps: tuple[Tap, ...]
+    tap: Tap
     names: dict[str, str]
     """The directors by what the capture tells them by."""
 

@@ -33,6 +33,9 @@ from deploy.lab.configuration import Plan, Settings, Times
 from deploy.lab.network import ALL, Network
 from deploy.lab.node import Node, held, wait_until
 
+DATAPLANE: Settings = {"director": {"dataplane": "nftables"}}
+"""Named, so that a host which has the module loaded does the same."""
+
 
 def plan(
     directors: int = 3,
@@ -47,13 +50,16 @@ def plan(
         raise LabError(
             f"{count} nodes are too many: there are places for {len(topology.DIRECTORS)}"
         )
+    merged = {section: dict(values) for section, values in DATAPLANE.items()}
+    for section, values in (more or {}).items():
+        merged.setdefault(section, {}).update(values)
     return Plan(
         directors=topology.DIRECTORS[:directors],
         witnesses=topology.DIRECTORS[directors:count],
         times=times,
         link_mode=link_mode,
         rules_mode="conntrack",
-        more=more or {},
+        more=merged,
     )
 
 

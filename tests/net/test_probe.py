@@ -149,12 +149,10 @@ def answering(bench: Bench, name: str = "real") -> Iterator[None]:
             process.kill()
 
 
-def probe(
-    bench: Bench, during: Callable[[Record], None], *taps: Tap, names: dict[str, str] | None = None
-) -> Record:
+def probe(bench: Bench, during: Callable[[Record], None], tap: Tap | None = None) -> Record:
     """What is recorded while `during` runs, and until every frame has come."""
-    record = Record(names or bench.macs)
-    capture = Capture(record, bench.switch, taps or (Tap("server"),), TARGETS)
+    record = Record(bench.macs)
+    capture = Capture(record, bench.switch, tap or Tap(bridge="server"), TARGETS)
     prober = Prober(record, bench.hosts["client"].namespace, TARGETS, BLOCKS, rate=500)
     capture.open()
     prober.start()
@@ -282,7 +280,7 @@ def test_directors_that_answer_themselves_are_told_by_their_cables(bench: Bench)
     bench.accept("wendy", "16384-43007")
     # They answer from the MAC that they share: a switch that learnt it would send all to one.
     ip("link", "set", "vip", "type", "bridge", "ageing_time", "0", namespace=bench.switch)
-    taps = [Tap(f"{name}-v", director=name, answers=True) for name in ("walter", "wendy")]
+    tap = Tap(ports={f"{name}-v": name for name in ("walter", "wendy")})
     for name in ("walter", "wendy"):
         host = bench.hosts[name]
         host.ip("addr", "add", f"{VIP}/16", "dev", "eth0")
@@ -298,7 +296,7 @@ def test_directors_that_answer_themselves_are_told_by_their_cables(bench: Bench)
         found.extend(made.make(4))
 
     with answering(bench, "walter"), answering(bench, "wendy"):
-        record = probe(bench, during, *taps, names={"walter": "walter", "wendy": "wendy"})
+        record = probe(bench, during, tap)
     report = judged(record)
     assert report.accepted_twice >= 3 * BLOCKS // 16
     assert report.accepted_never >= BLOCKS // 3

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Plays the demonstration as a user does, and judges its figures, whatever its directors are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deploy.lab.cache import PROJECT
+
+LAB = "saru-demo"
+"""How the names of all its labs begin."""
+BLOCKS = 1024
+PATIENCE = 1500.0
+"""Seconds that anything here may take on a busy host."""
+FAULTS = ("loses power", "daemon stopped", "cut off from the others")
+RETURNS = ("boots and returns", "daemon goes on", "cables mended")
+
+
+def start(command: str, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*command.split(), *options],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def play(file: Path, command: str, *options: str) -> tuple[int, str, dict[str, Any]]:
+    """Run it to its end: its status, what it said, and its figures."""
+    process = start(command, "--json", str(file), *options)
+    said, progress = process.communicate(timeout=PATIENCE)
+    assert file.exists(), progress + said
+    figures: dict[str, Any] = json.loads(file.read_text())
+    return process.returncode, progress + said, figures
+
+
+def leftovers() -> list[str]:
+    """Namespaces, files and processes of the demonstration's labs."""
+    found = [str(path) for path in Path("/run/netns").glob(f"{LAB}*")]
+    found += [str(path) for path in Path("/run").glob(f"{LAB}*") if path.is_dir()]
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if f"/run/{LAB}".encode() in text:
+            found.append(str(path))
+    return found
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < until, what
+        time.sleep(0.2)
+
+
+def check(figures: dict[str, Any], said: str) -> None:
+    """Three directors shared the VIP, rightly, through all faults."""
+    phases = figures["phases"]
+    assert figures["passed"] is True
+    assert (figures["directors"], figures["blocks"]) == (3, BLOCKS)
+    for phase in phases:
+        counted = [phase[f"accepted_{times}"] for times in ("once", "never", "twice")]
+        assert sum(counted) == phase["probes"]
+        assert phase["accepted_twice"] == 0, phase
+        if phase["settled"]:
+            assert phase["accepted_once"] == phase["probes"] >= 2 * BLOCKS, phase
+            assert phase["blocks_probed"] == BLOCKS
+            families = phase["families"]
+            assert set(families) == {"ipv4", "ipv6"}
+            assert all(family["accepted_once"] >= BLOCKS for family in families.values())
+            assert sum(phase["per_director"].values()) == phase["probes"]
+            assert phase["connections_answered"] == phase["connections"] > 0
+    assert sum(phase["connections"] for phase in phases) >= 300
+    _check_faults(phases, figures["deadtime_ms"], said)
+
+
+def _check_faults(phases: list[dict[str, Any]], deadtime: float, said: str) -> None:
+    """Each fault was one, each return was one, and settled phases stand between them."""
+    names = [phase["name"] for phase in phases if not phase["settled"]]
+    for expected in (*FAULTS, *RETURNS):
+        assert any(expected in name for name in names), names
+    for before, phase, after in zip(phases, phases[1:], phases[2:], strict=False):
+        if phase["settled"]:
+            continue
+        assert before["settled"], said
+        assert after["settled"], said
+        if any(fault in phase["name"] for fault in FAULTS):
+            victim = phase["name"].split(",")[0]
+            assert before["per_director"][victim] > 0
+            assert after["per_director"][victim] == 0
+            assert phase["accepted_never"] > 0, "a fault that nobody noticed is none"
+            assert phase["takeover_ms"] <= 1.03 * deadtime + 1500
+        else:
+            assert min(after["per_director"].values()) >= 0.3 * after["probes"]
+
+
+def check_without_mask(status: int, said: str, figures: dict[str, Any]) -> None:
+    """The switch has learnt the shared MAC: one director gets everything, the others nothing."""
+    assert status == 1
+    assert figures["passed"] is False
+    settled = [phase for phase in figures["phases"] if phase["settled"]]
+    assert settled
+    assert settled[0]["accepted_never"] > settled[0]["probes"] / 3
+    assert "WRONG" in said
