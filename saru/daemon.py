@@ -22,7 +22,7 @@ from saru.core.coordinator import Coordinator
 from saru.core.share import Order
 from saru.core.term import Version
 from saru.dataplane import Dataplane, TableState
-from saru.dataplane.module import Module
+from saru.dataplane.choice import chosen, made
 from saru.holders import Holders
 from saru.incarnation import next_incarnation
 from saru.keyring import Keyring
@@ -67,7 +67,8 @@ class Daemon:
             config.director.name, incarnation, keys, settings.divisions, config.cluster.name
         )
         self._membership = HeartbeatMembership(config, self._codec, self._received, self._told)
-        self._dataplane: Dataplane | None = None if config.witness else Module()
+        kind = config.director.dataplane
+        self._dataplane: Dataplane | None = None if config.witness else made(kind)
         self._pusher: Pusher | None = None
         self._guard: Guard | None = None
         if self._dataplane is not None:
@@ -130,6 +131,8 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             if self._dataplane is not None and self._pusher is not None:
                 await self._dataplane.open()
+                _, why = chosen(self._config.director.dataplane)
+                logger.info("data plane: %s, because %s", self._dataplane.name, why)
                 stack.push_async_callback(self._dataplane.close)
                 await self._pusher.empty()
                 stack.push_async_callback(self._pusher.empty)

@@ -67,6 +67,7 @@ def _node(status: Status) -> list[Text]:
         _field("term", f"{term}; master: {status.master or 'none is heard'}"),
         _field("quorum", f"{contact}, {quorum.needed} needed", "" if quorum.have else "red"),
         _field("lease", _lease(status)),
+        _field("data plane", status.dataplane),
         _field("guard", f"{status.guard.state}; VIP {status.guard.vip}"),
         _field("beats", f"{counters.beats_sent:,} sent, {counters.beats_received:,} received{bad}"),
         *(_field(f"key {key.number}", str(key)) for key in status.keys),

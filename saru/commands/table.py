@@ -8,7 +8,7 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from saru.commands import time_option
+from saru.config_tree import DataplaneKind
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, SERIAL_MAX, Term, Version
 from saru.dataplane import BLOCKS_MAX, ID_MAX, ID_MIN, Dataplane, Table
 from saru.errors import SaruError
@@ -86,8 +87,15 @@ _force = click.option("--force", is_flag=True, help="Even while a daemon runs on
 
 
 @click.group()
-def table() -> None:
+@click.option(
+    "--dataplane",
+    type=click.Choice([kind.value for kind in DataplaneKind]),
+    help="What keeps the tables (default: as the configuration says, or auto).",
+)
+@click.pass_context
+def table(ctx: click.Context, dataplane: str | None) -> None:
     """The kernel's tables, by hand, without a daemon."""
+    ctx.obj = dataplane and DataplaneKind(dataplane)
 
 
 @table.command("set")
@@ -268,24 +276,27 @@ def watch(as_json: bool) -> None:
         _with_dataplane(work)
 
 
-@contextlib.asynccontextmanager
-async def _dataplane() -> AsyncIterator[Dataplane]:
-    from saru.dataplane.module import Module
-
-    plane = Module()
-    try:
-        await plane.open()
-        yield plane
-    finally:
-        await plane.close()
-
-
 def _with_dataplane(work: Callable[[Dataplane], Coroutine[Any, Any, T]]) -> T:
+    from saru.dataplane.choice import made
+
+    kind = click.get_current_context().find_object(DataplaneKind) or _configured()
+
     async def run() -> T:
-        async with _dataplane() as plane:
+        plane = made(kind)
+        try:
+            await plane.open()
             return await work(plane)
+        finally:
+            await plane.close()
 
     return asyncio.run(run())
+
+
+def _configured() -> DataplaneKind:
+    from saru import config
+
+    path: Path | None = click.get_current_context().find_root().params.get("config")
+    return config.load(path).director.dataplane
 
 
 def _refuse_beside_daemon(ctx: click.Context, force: bool) -> None:

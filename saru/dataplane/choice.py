@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from saru.config_tree import DataplaneKind
+from saru.dataplane import Dataplane
 
 LOADED = Path("/sys/module/xt_saru")
 
@@ -17,3 +18,14 @@ def chosen(kind: DataplaneKind) -> tuple[DataplaneKind, str]:
     if LOADED.exists():
         return DataplaneKind.MODULE, "the kernel module xt_saru is loaded"
     return DataplaneKind.NFTABLES, "the kernel module xt_saru is not loaded"
+
+
+def made(kind: DataplaneKind) -> Dataplane:
+    """The data plane that `chosen` names for this kind; not opened yet."""
+    if chosen(kind)[0] is DataplaneKind.MODULE:
+        from saru.dataplane.module import Module
+
+        return Module()
+    from saru.dataplane.nftables import Nftables
+
+    return Nftables()

@@ -10,15 +10,13 @@ so that beats go on meanwhile, and whatever comes while they run queues behind t
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 from pyroute2.netlink import (
     NETLINK_ADD_MEMBERSHIP,
@@ -37,12 +35,11 @@ from pyroute2.netlink.generic import AsyncGenericNetlinkSocket
 from pyroute2.netlink.marshal import Marshal
 
 from saru.core.term import Version
-from saru.dataplane import Event, EventKind, Table, TableState, message
+from saru.dataplane import Event, EventKind, Table, TableState, message, notices
+from saru.dataplane.notices import RECEIVE
+from saru.dataplane.turn import Turn
 from saru.errors import OutageError, SaruError, StaleError
 
-T = TypeVar("T")
-
-RECEIVE = 256 * 1024  # bytes; above the kernel's largest answer
 ANSWER_TIMEOUT = struct.pack("@ll", 2, 0)  # seconds, microseconds; the answer is due at once
 DUMP_TRIES = 5
 
@@ -71,8 +68,7 @@ class Module:
         self._sequence = 0
         self._socket: socket.socket | None = None
         self._marshal = Marshal()
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tables")
-        self._under_way: set[Future[Any]] = set()
+        self._turn = Turn()
         self._renewals: dict[int, tuple[Version, bytearray]] = {}
 
     async def open(self) -> None:
@@ -97,7 +93,7 @@ class Module:
 
     async def close(self) -> None:
         """Wait for what is under way and let go; the tables stay as they are."""
-        await asyncio.to_thread(self._worker.shutdown)
+        await self._turn.close()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -107,7 +103,7 @@ class Module:
         request = message.encode(
             self._family, message.SET, NLM_F_REQUEST | NLM_F_ACK, message.set_attributes(table)
         )
-        await self._in_turn(lambda: self._exchange(request), waits=True)
+        await self._turn.take(lambda: self._exchange(request), waits=True)
 
     async def renew(self, id: int, version: Version, deadline: int) -> None:  # noqa: A002
         """Move the deadline of the table of `id`; StaleError unless `version` is the table's."""
@@ -120,12 +116,12 @@ class Module:
                 message.renew_attributes(id, version, deadline),
             )
             self._renewals[id] = (version, request)
-        if self._idle():
+        if self._turn.idle():
             struct.pack_into("=Q", request, len(request) - 8, deadline)
             self._renewed(id, request)
         else:
             queued = request[:-8] + struct.pack("=Q", deadline)
-            await self._in_turn(lambda: self._renewed(id, queued))
+            await self._turn.take(lambda: self._renewed(id, queued))
 
     def _renewed(self, id_: int, request: bytearray) -> None:
         try:
@@ -139,7 +135,7 @@ class Module:
             self._family, message.DELETE, NLM_F_REQUEST | NLM_F_ACK, [("SARU_A_ID", id)]
         )
         try:
-            await self._in_turn(lambda: self._exchange(request), waits=True)
+            await self._turn.take(lambda: self._exchange(request), waits=True)
         except NoTableError:
             return False
         return True
@@ -150,7 +146,7 @@ class Module:
             self._family, message.GET, NLM_F_REQUEST | NLM_F_ACK, [("SARU_A_ID", id)]
         )
         try:
-            answers = await self._in_turn(lambda: self._exchange(request))
+            answers = await self._turn.take(lambda: self._exchange(request))
         except NoTableError:
             return TableState(id=id)
         return message.state(answers[0])
@@ -159,7 +155,7 @@ class Module:
         """All ids of this network namespace that have a table or users, in their order."""
         request = message.encode(self._family, message.GET, NLM_F_REQUEST | NLM_F_DUMP, [])
         for _ in range(DUMP_TRIES):
-            answers = await self._in_turn(lambda: self._exchange(request))
+            answers = await self._turn.take(lambda: self._exchange(request))
             if not any(answer["header"]["flags"] & NLM_F_DUMP_INTR for answer in answers):
                 return sorted(map(message.state, answers), key=lambda state: state.id)
         raise SaruError("the tables change faster than they can be listed; try again")
@@ -176,37 +172,16 @@ class Module:
         return self._read(events)
 
     async def _read(self, events: socket.socket) -> AsyncIterator[Event]:
-        loop = asyncio.get_running_loop()
         with contextlib.closing(events):
             while True:
-                try:
-                    received = await loop.sock_recv(events, RECEIVE)
-                except OSError as error:
-                    if error.errno != errno.ENOBUFS:
-                        raise
-                    _drain(events)
+                received = await notices.receive(events)
+                if not received:
                     yield Event(EventKind.LOST, 0)
                     continue
                 for notification in self._marshal.parse(received):
                     event = message.event(notification)
                     if event is not None:
                         yield event
-
-    def _idle(self) -> bool:
-        self._under_way = {future for future in self._under_way if not future.done()}
-        return not self._under_way
-
-    async def _in_turn(self, exchange: Callable[[], T], *, waits: bool = False) -> T:
-        """Do it here and now, or in the thread if it `waits` or something is under way there.
-
-        The order of calls is the order in the kernel. A call that is cancelled before it began is
-        not made; one that began is carried out.
-        """
-        if not waits and self._idle():
-            return exchange()
-        future = self._worker.submit(exchange)
-        self._under_way.add(future)
-        return await asyncio.wrap_future(future)
 
     def _exchange(self, request: bytearray) -> list[Any]:
         """Send a request and return its answers; NoTableError if it names an id without one."""
@@ -248,22 +223,6 @@ def _netlink_socket() -> socket.socket:
     made.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
     made.bind((0, 0))
     return made
-
-
-def _drain(events: socket.socket) -> None:
-    """Throw away what is queued.
-
-    A netlink socket that has overflowed goes on dropping, without another word, until its queue
-    has been read empty. Who looks at the tables after that misses nothing.
-    """
-    while True:
-        try:
-            events.recv(RECEIVE)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
 
 
 def _translated(code: int, text: str) -> SaruError:

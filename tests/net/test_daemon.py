@@ -28,6 +28,7 @@ keepalive = "{keepalive}"
 deadtime = "1s"
 [director]
 name = "{name}"
+dataplane = "{dataplane}"
 [heartbeat]
 interfaces = ["eth0"]
 authkeys = "{folder}/authkeys"
@@ -40,11 +41,15 @@ state = "{folder}/{name}"
 class Daemon:
     """`saru` as a process in a namespace, with its log in a file."""
 
-    def __init__(self, host: Host, folder: Path, keepalive: str = "100ms") -> None:
+    def __init__(
+        self, host: Host, folder: Path, keepalive: str = "100ms", dataplane: str = "auto"
+    ) -> None:
         self.name = host.name
         self.log_path = folder / f"{host.name}.log"
         self.config = folder / f"{host.name}.conf"
-        self.config.write_text(CONFIG.format(name=host.name, folder=folder, keepalive=keepalive))
+        self.config.write_text(
+            CONFIG.format(name=host.name, folder=folder, keepalive=keepalive, dataplane=dataplane)
+        )
         self.socket = control.socket_path(folder / host.name, "saru")
         self.namespace = host.namespace
         self.process = self.start()
@@ -158,12 +163,31 @@ def test_a_daemon_that_is_told_to_stop_says_goodbye(tmp_path: Path, number: int)
         eventually("wendy is back", lambda: daemons["wanda"].sees("wendy", State.WITNESS))
 
 
-def test_a_director_without_the_module_is_told_what_to_do(tmp_path: Path) -> None:
+def keys(folder: Path) -> None:
+    (folder / "authkeys").write_text("auth 1\n1 sha256 ultramonkey\n")
+    (folder / "authkeys").chmod(0o600)
+
+
+def test_a_director_without_the_module_takes_nftables_and_says_so(tmp_path: Path) -> None:
+    with network("walter") as wires:
+        keys(tmp_path)
+        daemon = Daemon(wires.hosts["walter"], tmp_path)
+        try:
+            eventually("walter answers", daemon.status)
+            status = daemon.status()
+            assert status is not None
+            assert status.dataplane == "nftables"
+            said = "data plane: nftables, because the kernel module xt_saru is not loaded"
+            assert said in daemon.log()
+        finally:
+            daemon.end()
+
+
+def test_a_director_that_wants_the_module_is_told_what_to_do(tmp_path: Path) -> None:
     with network("walter") as wires:
         host = wires.hosts["walter"]
-        (tmp_path / "authkeys").write_text("auth 1\n1 sha256 ultramonkey\n")
-        (tmp_path / "authkeys").chmod(0o600)
-        daemon = Daemon(host, tmp_path)
+        keys(tmp_path)
+        daemon = Daemon(host, tmp_path, dataplane="module")
         try:
             assert daemon.process.wait(60) == 1
         finally:

@@ -142,9 +142,9 @@ def test_what_is_wrong_with_the_words_ends_with_2(
     assert err.removeprefix("saru: ").removeprefix(f"{config}: ") == f"{error}\n"
 
 
-@pytest.mark.parametrize("words", ["table list", "table get 1", "table delete 1", "table watch"])
+@pytest.mark.parametrize("words", ["list", "get 1", "delete 1", "watch"])
 def test_without_the_module_it_ends_with_1(capsys: pytest.CaptureFixture[str], words: str) -> None:
-    assert run(capsys, words) == (1, "", f"saru: {NOT_LOADED}\n")
+    assert run(capsys, f"table --dataplane module {words}") == (1, "", f"saru: {NOT_LOADED}\n")
 
 
 ASKING = ("status", "status --json", "blocks", "blocks --json --id 1")
@@ -213,7 +213,11 @@ def test_tables_are_not_set_beside_a_daemon(
                 "",
                 expected,
             )
-            assert run(capsys, f"--config {{config}} table {words} --force", config=config) == (
+            assert run(
+                capsys,
+                f"--config {{config}} table --dataplane module {words} --force",
+                config=config,
+            ) == (
                 1,
                 "",
                 f"saru: {NOT_LOADED}\n",

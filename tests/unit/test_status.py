@@ -110,6 +110,7 @@ def test_the_whole_status() -> None:
         "  term: 3.0.7, this node is master; master: walter",
         "  quorum: majority; 3 of 3 in contact, 2 needed",
         "  lease: 4.6 s left of 5.0 s",
+        "  data plane: module",
         "  guard: rules in place; VIP left on eth0",
         "  beats: 1,234 sent, 2,345 received",
         "  configuration: /etc/saru/saru.conf",

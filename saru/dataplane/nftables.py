@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tables of a kernel that loads no foreign module, in sets of nftables.
+
+`layout` says where everything is and what a rule asks. A table is replaced, and a deadline moved,
+in one transaction of nf_tables that is bound to the generation of the rules that was looked at:
+if anybody has changed anything meanwhile, the kernel refuses it, and it is made anew. So the checks
+of versions here hold as they would in the kernel.
+
+The deadline is kept twice, as `bounds` says, and the kernel stops accepting by itself at the
+earlier one. What remains of the promise that no deadline is ever stretched: nothing, if the wall
+clock is not set back. If it is set back by S while a deadline runs, the lease's own time ends the
+table: at the deadline, or early by up to a tick. If moreover the daemon was paused for P between
+computing that deadline and the kernel's taking it, both errors come together, and the table ends
+late by the smaller of S and P. A leap second is such an S of one second. A wall clock that is set
+forward ends a table early, until the next renewal. A CPU that keeps the kernel's ticks back (a
+virtual machine that is stopped by its host) makes the lease's own time late by as much; by the wall
+clock the table ends even then.
+
+A renewal fails in the kernel, and not only by a look at the clock, if the lease that it is to move
+has gone. Where the kernel takes it and the clock says afterwards that the old deadline had passed,
+it is undone at once. Deleting nftables' table (`nft flush ruleset`) deletes ours, version included.
+
+Everything runs in one thread: a transaction waits for those of others, a firewall's reload perhaps.
+`set` and `delete` wait moreover until no CPU goes by what they replaced (`grace`).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from saru import nft
+from saru.core.blocks import bitmap_of
+from saru.core.term import Version
+from saru.dataplane import Event, Table, TableState, elements, grace, sets, usage
+from saru.dataplane.bounds import Clocks, bounds, read
+from saru.dataplane.layout import definitions, held_set, until_set
+from saru.dataplane.netfilter import Netfilter, RefusedError
+from saru.dataplane.turn import Turn
+from saru.dataplane.watch import watch
+from saru.errors import SaruError, StaleError
+
+TRIES = 20  # somebody else's transaction may come between as often as that
+
+PASSED = "the table's deadline has passed"
+Plan = Callable[[Table | None, int], Table]
+"""From the table there is, and the time, to the one that shall be; raises what is against it."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What the kernel has for an id. `defined`: the sets are there; `said`: the comment."""
+
+    defined: bool
+    said: str = ""
+    table: Table | None = None
+
+
+class Nftables:
+    """The data plane `nftables`; see `saru.dataplane.Dataplane` for the contract.
+
+    `clocks` reads the clocks that deadlines are computed by.
+    """
+
+    name = "nftables"
+
+    def __init__(self, clocks: Callable[[], Clocks] = read) -> None:
+        self._clocks = clocks
+        self._turn = Turn()
+        self._link: Netfilter | None = None
+        self._generation = 0
+        self._kept: dict[int, _Kept] = {}
+        self._sure: set[int] = set()  # ids whose `_kept` holds for `_generation`
+
+    async def open(self) -> None:
+        """Find nf_tables and libnftables. Raises OutageError if one is missing."""
+        if self._link is not None:
+            raise RuntimeError("open called twice")
+        link = Netfilter()
+        try:
+            link.generation()
+            nft.run("")
+        except BaseException:
+            link.close()
+            raise
+        self._link = link
+
+    async def close(self) -> None:
+        """Wait for what is under way and let go; the tables stay as they are."""
+        await self._turn.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    async def set(self, table: Table) -> None:
+        """Replace the table of `table.id` in one step; StaleError for an older version."""
+
+        def replace() -> None:
+            self._replace(table.id, lambda there, now: _succeeds(there, table, now), define=True)
+            grace.wait()
+
+        await self._turn.take(replace, waits=True)
+
+    async def renew(self, id: int, version: Version, deadline: int) -> None:  # noqa: A002
+        """Move the deadline of the table of `id`; StaleError unless `version` is the table's."""
+
+        def moved(there: Table | None, now: int) -> Table:
+            return _moved(id, there, version, deadline, now)
+
+        await self._turn.take(lambda: self._replace(id, moved), waits=True)
+
+    async def delete(self, id: int) -> bool:  # noqa: A002
+        """Forget the table of `id`; False if there was none."""
+        return await self._turn.take(lambda: self._delete(id), waits=True)
+
+    async def get(self, id: int) -> TableState:  # noqa: A002
+        """What the kernel knows of `id`: `rejected` only from rules that count what they ask about.
+
+        `expired`, `no_key` and packets per block nobody counts.
+        """
+        return await self._turn.take(lambda: self._states([id])[0], waits=True)
+
+    async def tables(self) -> list[TableState]:
+        """All ids of this network namespace that have a table or users, in their order."""
+
+        def every() -> list[TableState]:
+            ids = usage.ids(self._ask(elements.all_sets()))
+            return [state for state in self._states(ids) if state.table or state.users]
+
+        return await self._turn.take(every, waits=True)
+
+    def events(self) -> AsyncIterator[Event]:
+        """What happens to the tables from this call on."""
+        return watch()
+
+    @property
+    def _open(self) -> Netfilter:
+        if self._link is None:
+            raise RuntimeError("open comes first")
+        return self._link
+
+    # --- in the thread --------------------------------------------------------------------------
+
+    def _replace(self, id_: int, plan: Plan, *, define: bool = False) -> None:
+        """Carry out a plan on what the kernel has at that moment."""
+        only = True
+        for _ in range(TRIES):
+            kept = self._look(id_)
+            if not kept.defined and define:
+                nft.run(definitions([id_]))
+                self._sure.clear()
+                continue
+            there = kept.table
+            clocks = self._clocks()
+            new = plan(there, clocks.boot)
+            again = there if there is not None and there.version == new.version else None
+            until = bounds(new.deadline, clocks)
+            changes = sets.replacement(there, new, until, only=only and again is not None)
+            if not self._commit(changes):
+                # A lease is gone a little before its deadline; then the clock has to say.
+                only = False
+                continue
+            self._kept[id_] = _Kept(True, sets.comment(new), new)
+            if again is not None and self._clocks().boot >= again.deadline:
+                self._undo(new, again)
+                raise StaleError(PASSED)
+            return
+        raise _too_fast()
+
+    def _undo(self, new: Table, old: Table) -> None:
+        """Back to a table whose deadline has passed; unless somebody else came between."""
+        until = bounds(old.deadline, self._clocks())
+        if self._commit(sets.replacement(new, old, until, only=False)):
+            self._kept[old.id] = _Kept(True, sets.comment(old), old)
+
+    def _delete(self, id_: int) -> bool:
+        for _ in range(TRIES):
+            if self._look(id_).table is None:
+                return False
+            if self._commit(sets.removal(id_)):
+                self._kept[id_] = _Kept(True)
+                grace.wait()
+                return True
+        raise _too_fast()
+
+    def _commit(self, changes: list[elements.Request]) -> bool:
+        """Make the changes. False if what they were made for is there no more: look again."""
+        try:
+            self._open.commit(changes, self._generation)
+        except RefusedError as refusal:
+            if refusal.code not in (errno.ERESTART, errno.ENOENT, errno.EEXIST):
+                raise
+            self._sure.clear()
+            if refusal.code != errno.ERESTART:
+                self._kept.clear()
+            return False
+        self._generation = self._generation % 0xFFFFFFFF + 1
+        return True
+
+    def _look(self, id_: int) -> _Kept:
+        """What the kernel has for an id, as sure as a transaction of this generation needs it."""
+        if id_ in self._sure:
+            return self._kept[id_]
+        return self._read([id_])[0]
+
+    def _read(self, ids: list[int], *, anew: bool = False) -> list[_Kept]:
+        """What the kernel has for some ids, all of one generation.
+
+        Blocks are read again only if the comment beside them is another, or `anew`: nobody but this
+        program writes either.
+        """
+        for _ in range(TRIES):
+            generation = self._open.generation()
+            if generation != self._generation:
+                self._generation = generation
+                self._sure.clear()
+            found = [self._kept_for(id_, anew) for id_ in ids]
+            if self._open.generation() == generation:
+                self._kept.update(zip(ids, found, strict=True))
+                self._sure.update(ids)
+                return found
+        raise _too_fast()
+
+    def _kept_for(self, id_: int, anew: bool) -> _Kept:
+        try:
+            listed = self._ask(elements.elements_of(until_set(id_)))
+        except RefusedError as refusal:
+            if refusal.code != errno.ENOENT:
+                raise
+            return _Kept(defined=False)
+        comments = [each.comment for one in listed for each in elements.elements_in(one)]
+        said = "".join(comments)
+        if not comments:
+            return _Kept(defined=True)
+        known = self._kept.get(id_)
+        if known is not None and known.said == said and not anew:
+            return known
+        answers = self._ask(elements.elements_of(held_set(id_)))
+        held = bitmap_of(block for one in answers for block in elements.numbers_in(one))
+        table = sets.table(id_, said, held)
+        if table is None:
+            raise SaruError(
+                f"the set {until_set(id_)} of table inet saru holds what Saru did not put there; "
+                f"empty it: nft flush set inet saru {until_set(id_)}"
+            )
+        return _Kept(True, said, table)
+
+    def _ask(self, request: elements.Request) -> list[elements.Message]:
+        """The answers to a list that did not change while it was made."""
+        for _ in range(TRIES):
+            try:
+                return self._open.ask(request)
+            except RefusedError as refusal:
+                if refusal.code != errno.EINTR:
+                    raise
+        raise _too_fast()
+
+    def _states(self, ids: list[int]) -> list[TableState]:
+        found = self._read(ids, anew=True)
+        used = usage.usage(self._ask(elements.all_rules()))
+        return [
+            used.get(id_, usage.NONE).state(id_, kept.table)
+            for id_, kept in zip(ids, found, strict=True)
+        ]
+
+
+def _succeeds(there: Table | None, new: Table, now: int) -> Table:
+    """The new table, if it may come after the one there is."""
+    if new.deadline - now > new.lease_max:
+        raise _too_far()
+    if there is None or new.version > there.version:
+        return new
+    if new.version < there.version:
+        raise StaleError("the version is older than the table's")
+    if now >= there.deadline:
+        raise StaleError(f"{PASSED}; only a newer version can replace it")
+    same = (new.blocks, new.seed) == (there.blocks, there.seed)
+    if not same or new.held & ~there.held:
+        raise SaruError(
+            "the kernel refuses: this version came before, and not with all of these blocks"
+        )
+    return new
+
+
+def _moved(id_: int, there: Table | None, version: Version, deadline: int, now: int) -> Table:
+    """The table with another deadline, if it is of the version and its own has not passed."""
+    if there is None:
+        raise StaleError(f"there is no table of id {id_} to renew")
+    if there.version != version:
+        raise StaleError("the table has another version")
+    if now >= there.deadline:
+        raise StaleError(PASSED)
+    if deadline - now > there.lease_max:
+        raise _too_far()
+    return msgspec.structs.replace(there, deadline=deadline)
+
+
+def _too_far() -> SaruError:
+    # The words are the module's, so that both read alike.
+    return SaruError("the kernel refuses: the deadline is further away than the longest lease")
+
+
+def _too_fast() -> SaruError:
+    return SaruError("nftables' rules change faster than a table can be replaced; try again")

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A table as the elements of its sets in nftables, and back. Pure.
+
+What no packet is judged by, the version first of all, is a comment of the interval in `until_N`:
+an element without a timeout, so that it is still there when the lease has gone.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable
+
+from saru.core.blocks import bitmap_blocks
+from saru.core.term import Term, Version
+from saru.dataplane import Table, elements
+from saru.dataplane.bounds import Bounds
+from saru.dataplane.elements import Request
+from saru.dataplane.layout import division_key, held_set, lease_set, until_set
+
+_COMMENT = re.compile(
+    r"(\d+)\.(\d+)\.(\d+)/(\d+) until (\d+) of (\d+) blocks (\d+) seed (\d+)", re.ASCII
+)
+_HOST, _TIME = struct.Struct("=I"), struct.Struct(">Q")
+
+
+def comment(table: Table) -> str:
+    """What is written beside a table's deadline: at most 124 characters, of nft's 128."""
+    return (
+        f"{table.version} until {table.deadline} of {table.lease_max} "
+        f"blocks {table.blocks} seed {table.seed}"
+    )
+
+
+def table(id_: int, said: str, held: int) -> Table | None:
+    """The table of a comment and held blocks; None if the comment is not one of ours."""
+    found = _COMMENT.fullmatch(said)
+    if found is None:
+        return None
+    *term, serial, deadline, lease_max, blocks, seed = map(int, found.groups())
+    return Table(
+        id=id_,
+        blocks=blocks,
+        seed=seed,
+        version=Version(Term(*term), serial),
+        deadline=deadline,
+        lease_max=lease_max,
+        held=held,
+    )
+
+
+def replacement(there: Table | None, new: Table, bounds: Bounds, *, only: bool) -> list[Request]:
+    """The changes that make `there`, which the kernel has, into `new`.
+
+    With `only` the kernel refuses them all if the lease of `there` has gone already.
+    """
+    number = new.id
+    lease = lease_set(number)
+    changes = [elements.flush(lease)]
+    if only and there is not None:
+        changes = elements.remove(lease, [_lease(there, 0)])
+    if bounds.timeout:
+        changes += elements.add(lease, [_lease(new, bounds.timeout)])
+    changes.append(elements.flush(until_set(number)))
+    changes += elements.add(
+        until_set(number),
+        (
+            elements.element(_TIME.pack(0), comment=comment(new)),
+            elements.element(_TIME.pack(bounds.until), end=True),
+        ),
+    )
+    before = there.held if there is not None else 0
+    changes += elements.remove(held_set(number), _blocks(before & ~new.held))
+    changes += elements.add(held_set(number), _blocks(new.held & ~before))
+    return changes
+
+
+def removal(id_: int) -> list[Request]:
+    """The changes after which an id has no table."""
+    return [elements.flush(name(id_)) for name in (lease_set, until_set, held_set)]
+
+
+def _lease(of: Table, timeout: int) -> bytes:
+    key = division_key(of.blocks, of.seed)
+    return elements.element(key.to_bytes(4, "big"), timeout=timeout)
+
+
+def _blocks(bitmap: int) -> Iterable[bytes]:
+    return (elements.element(_HOST.pack(block)) for block in bitmap_blocks(bitmap))
