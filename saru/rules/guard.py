@@ -12,26 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from saru import link, status
 from saru.config import Config
 from saru.dataplane import Dataplane, EventKind
+from saru.dataplane.netfilter import Netfilter
+from saru.dataplane.notices import receive
 from saru.errors import OutageError, SaruError
 from saru.rules import install
 from saru.rules.model import Family
-from saru.rules.notice import GROUP, Notice, Notices
+from saru.rules.notice import Notice, Notices
 
 INTERVAL = 60.0  # seconds between looks, where nftables tells of every change
 LEGACY_INTERVAL = 5.0  # where only the going of the last rule is told
 PAUSE = 0.5  # at least this long between looks that others' changes bring about
 RETRY, RETRY_MAX = 1.0, 15.0  # after rules could not be put back; doubles each time
-_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
-_RECEIVE = 1 << 18
 
 OnChange = Callable[[bool, str], None]
 logger = logging.getLogger("saru")
@@ -261,22 +259,16 @@ def _interval(config: Config) -> float:
 
 async def _nftables() -> AsyncIterator[bytes]:
     """The datagrams of nftables' notices; an empty one where some were lost."""
-    loop = asyncio.get_running_loop()
-    with socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 12
-    ) as notices:
+    told = Netfilter()
+    try:
         try:
-            notices.bind((0, 0))
-            notices.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, GROUP)
+            told.subscribe()
         except OSError as fault:
             raise OutageError(
                 f"the kernel tells nothing of nftables' changes: {fault.strerror}; "
                 "are you root, and is the module nf_tables there?"
             ) from fault
         while True:
-            try:
-                yield await loop.sock_recv(notices, _RECEIVE)
-            except OSError as fault:
-                if fault.errno != errno.ENOBUFS:
-                    raise
-                yield b""
+            yield await receive(told.socket) or b""
+    finally:
+        told.close()

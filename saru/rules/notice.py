@@ -16,7 +16,6 @@ from collections.abc import Iterator
 
 from saru.dataplane.layout import TABLE
 
-GROUP = 7  # NFNLGRP_NFTABLES
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")

@@ -14,10 +14,11 @@ import pytest
 
 from saru import config, nft
 from saru.config import Config, Protocol, RulesMode, Service
+from saru.dataplane.netfilter import GROUP
 from saru.mask import Mask
 from saru.rules import install, nft_install
 from saru.rules.model import Family, RuleSet, rule_set
-from saru.rules.notice import GROUP, Notice, Notices
+from saru.rules.notice import Notice, Notices
 from tests.net.test_rules_install import stand_in
 
 PATIENCE = 20.0  # seconds

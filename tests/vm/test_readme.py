@@ -8,6 +8,7 @@ Before each block of commands stands a comment that says where:
       ... until "PATTERN"   left running there once its output matches
       ... without daemon    after what was left running has ended
     run: lab                on this host, in a lab of its own
+    run: nftables           in a network namespace of this host, as on a director without the module
     run elsewhere: PATH     that file runs it
     file: PLACE PATH        not commands: a file that those of that place find there
     check: config           not commands: a configuration without a fault
@@ -39,7 +40,7 @@ FENCE = re.compile(
     r"(?:^<!-- (?P<note>.*?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 KINDS = {"sh": ("run: ", "run elsewhere: "), "toml": ("file: ", "check: "), "ini": ("file: ",)}
-ROOMS = ("install", "director", "lab")
+ROOMS = ("install", "director", "lab", "nftables")
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def test_a_director_as_the_readme_sets_it_up(walter: Guest) -> None:
 
 def test_the_configurations_are_sound(tmp_path: Path) -> None:
     sound = [b for b in blocks() if b.note == "check: config" or b.note.endswith("saru.conf")]
-    assert len(sound) == 2
+    assert len(sound) == 3
     for number, block in enumerate(sound):
         path = tmp_path / f"{number}.conf"
         # A path that need not be there on this host.
@@ -146,6 +147,46 @@ def test_the_configurations_are_sound(tmp_path: Path) -> None:
         named = ["unshare", "--uts", "sh", "-c", 'hostname walter && exec "$0" "$@"']
         words = [*named, sys.executable, "-m", "saru", "config", "check"]
         subprocess.run([*words, str(path)], cwd=PROJECT, check=True)
+
+
+# --- nftables ---------------------------------------------------------------------------------
+
+# A configuration of its own at the usual place, which this host does not see.
+OWN_ETC = r"""
+set -e
+layer=$1 configuration=$2
+mount -t tmpfs tmpfs "$layer"
+mkdir "$layer/upper" "$layer/work"
+mount -t overlay -o "lowerdir=/etc,upperdir=$layer/upper,workdir=$layer/work" overlay /etc
+mount -t tmpfs tmpfs /run
+mkdir -p /etc/saru
+cp "$configuration" /etc/saru/saru.conf
+ip link set lo up
+exec bash -e -x
+"""
+
+
+def test_a_director_without_the_module(tmp_path: Path) -> None:
+    """Configured as the one with it, but for the data plane."""
+    (example,) = (b.text for b in in_room("director") if b.note.endswith("saru.conf"))
+    assert 'dataplane = "module"' in example
+    text = example.replace('dataplane = "module"', 'name = "walter"\ndataplane = "nftables"')
+    configuration, layer, programs = tmp_path / "saru.conf", tmp_path / "layer", tmp_path / "bin"
+    configuration.write_text(text)
+    layer.mkdir()
+    programs.mkdir()
+    saru = programs / "saru"
+    saru.write_text(f'#!/bin/sh\nexec {sys.executable} -m saru "$@"\n')
+    saru.chmod(0o755)
+    commands = [command for block in in_room("nftables") for command in block.commands()]
+    path = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
+    words = ["bash", "-c", OWN_ETC, "etc", str(layer), str(configuration)]
+    done = subprocess.run(
+        ["unshare", "--mount", "--net", *words], input="\n".join(commands), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE,
+        env={**os.environ, **path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 # --- install ----------------------------------------------------------------------------------

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guard over nftables' own rules: no rules, no VIP, and both back at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from saru import config, link, nft
+from saru.config import Config, DataplaneKind
+from saru.dataplane.choice import made
+from saru.rules import install
+from saru.rules.guard import Guard
+from tests.net.netns import PATIENCE, ip
+
+VIP, VIP6 = "172.17.60.201/16", "fd00:17::201/64"
+CONFIG = f"""
+[director]
+name = "walter"
+dataplane = "nftables"
+[link]
+interface = "eth0"
+mac = "00:50:56:14:03:40"
+addresses = ["{VIP}", "{VIP6}"]
+[[service]]
+vip = "172.17.60.201"
+[[service]]
+vip = "fd00:17::201"
+ports = [80, 443]
+"""
+LOSSES = [
+    "flush ruleset",
+    "delete table inet saru",
+    "flush chain inet saru input; delete chain inet saru input",
+    "delete rule inet saru input handle HANDLE",
+    "replace rule inet saru input handle HANDLE counter",
+    "insert rule inet saru input accept",
+    "add table inet saru { flags dormant; }",
+]
+
+
+class Told:
+    """What the guard tells, and what it logs."""
+
+    def __init__(self) -> None:
+        self.changes: list[bool] = []
+        self.lines: list[str] = []
+        self._news = asyncio.Event()
+
+    def change(self, ok: bool, why: str) -> None:
+        self.changes.append(ok)
+        self.say(why)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        self._news.set()
+
+    async def until(self, what: str, true: Callable[[], object]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not true():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"{what}: {self.changes} {self.lines}") from None
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """An ear for the guard."""
+    told = Told()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.say(record.getMessage())
+
+    logger = logging.getLogger("saru")
+    monkeypatch.setattr(logger, "handlers", [Ear()])
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    return told
+
+
+@pytest.fixture
+def director(tmp_path: Path, namespace: str) -> Iterator[Config]:  # noqa: ARG001 - made first
+    """Rules and link as configured; eth0 leads to its peer."""
+    path = tmp_path / "saru.conf"
+    path.write_text(f'{CONFIG}[daemon]\nrun = "{tmp_path}"\n')
+    found = config.load(path)
+    ip("link", "add", "eth0", "type", "veth", "peer", "name", "far")
+    ip("link", "set", "far", "up")
+    install.apply(found)
+    link.up(found)
+    yield found
+    link.down(found)
+
+
+def addresses() -> str:
+    shown = subprocess.run(
+        ["ip", "addr", "show", "eth0"], check=True, capture_output=True, text=True
+    )
+    return shown.stdout
+
+
+def test_rules_that_go_take_the_vip_with_them_and_come_back(director: Config, told: Told) -> None:
+    async def scenario(guard: Guard) -> None:
+        await told.until("its first word", lambda: told.changes == [True])
+        for number, loss in enumerate(LOSSES, 1):
+            rules = nft.listing("list chain inet saru input")
+            handle = next(each["rule"]["handle"] for each in rules if "rule" in each)
+            assert VIP in addresses()
+            told.lines.clear()
+            nft.run(loss.replace("HANDLE", str(handle)))
+            expected = [True, *[False, True] * number]
+            await told.until(loss, lambda expected=expected: told.changes == expected)  # type: ignore[misc]
+            assert await asyncio.to_thread(install.check, director) == []
+            assert await asyncio.to_thread(link.check, director) == []
+            assert guard.status().state == "rules in place"
+            said = "\n".join(told.lines)
+            for address in (VIP, VIP6):
+                gone = said.index(f"walter: eth0: {address} removed: ")
+                back = said.index("walter: rules put back: nftables: ")
+                assert gone < back < said.index(f"walter: eth0: {address} added: rules in place")
+
+    asyncio.run(guarded(director, told, scenario))
+
+
+def test_what_cannot_be_put_back_keeps_the_vip_off(director: Config, told: Told) -> None:
+    async def scenario(guard: Guard) -> None:
+        await told.until("its first word", lambda: told.changes == [True])
+        nft.run(
+            "delete table inet saru; add table inet saru; "
+            "add set inet saru held_1 { type ipv4_addr; }"
+        )
+        complaint = "cannot put the rules back: nftables: "
+        await told.until(complaint, lambda: complaint in "\n".join(told.lines))
+        assert told.changes == [True, False]
+        assert VIP not in addresses()
+        assert VIP6 not in addresses()
+        status = guard.status()
+        assert not status.ok
+        assert status.vip == "taken off eth0"
+        assert status.state.startswith("rules not in place: nftables: ")
+        nft.run("delete table inet saru")
+        await told.until("the rules' return", lambda: told.changes[-1])
+        assert VIP in addresses()
+
+    asyncio.run(guarded(director, told, scenario))
+
+
+def test_a_flood_of_elements_is_no_loss_of_rules(director: Config, told: Told) -> None:
+    """Each block that a data plane writes is a notice."""
+
+    async def scenario(guard: Guard) -> None:
+        await told.until("its first word", lambda: told.changes == [True])
+        blocks = ", ".join(map(str, range(65536)))
+        await asyncio.to_thread(nft.run, f"add element inet saru held_1 {{ {blocks} }}")
+        nft.run("delete table inet saru")
+        await told.until("the loss that came last", lambda: told.changes == [True, False, True])
+        assert guard.status().ok
+
+    asyncio.run(guarded(director, told, scenario))
+
+
+async def guarded(director: Config, told: Told, scenario: Callable[[Guard], object]) -> None:
+    """Run a scenario under a guard."""
+    dataplane = made(DataplaneKind.NFTABLES)
+    await dataplane.open()
+    guard = Guard(director, dataplane)
+    running = asyncio.create_task(guard.run(told.change))
+    try:
+        await scenario(guard)  # type: ignore[misc]
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await dataplane.close()
