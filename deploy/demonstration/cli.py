@@ -19,13 +19,13 @@ from rich.console import Console
 from deploy.demonstration import table
 from deploy.demonstration.guests import Guests
 from deploy.demonstration.janitor import Janitor
+from deploy.demonstration.namespaces import Namespaces
 from deploy.demonstration.record import Report
 from deploy.demonstration.scenario import BLOCKS, Scenario, settled_after
 from deploy.demonstration.stage import Stage
 from deploy.lab import kernels, topology
 from deploy.lab.cache import LabError
 
-LOCK = "/run/saru-demo.lock"
 FAILED, USAGE = 1, 2
 FEWEST = 3
 """With one director lost, the others must still be more than half."""
@@ -47,12 +47,16 @@ class Progress:
     metavar="FILE", help="Write the figures there, for programs.",
 )  # fmt: skip
 @click.option(
+    "--namespaces", is_flag=True,
+    help="Directors are network namespaces of this host, not virtual machines: done in seconds.",
+)  # fmt: skip
+@click.option(
     "--directors", type=click.IntRange(FEWEST, len(topology.DIRECTORS)), default=3,
     show_default=True, help="How many.",
 )  # fmt: skip
 @click.option(
-    "--kernel", type=click.Choice(kernels.VERSIONS), default=kernels.VERSIONS[0],
-    show_default=True, help="Which of Debian's kernels the directors boot.",
+    "--kernel", type=click.Choice(kernels.VERSIONS), show_default=kernels.VERSIONS[0],
+    help="Which of Debian's kernels the directors boot; with --namespaces they have this host's.",
 )  # fmt: skip
 @click.option(
     "--without-mask", is_flag=True,
@@ -60,7 +64,12 @@ class Progress:
 )  # fmt: skip
 @click.option("--keep", is_flag=True, help="Leave the lab up at the end.")
 def demo(
-    json_file: Path | None, directors: int, kernel: str, without_mask: bool, keep: bool
+    json_file: Path | None,
+    namespaces: bool,
+    directors: int,
+    kernel: str | None,
+    without_mask: bool,
+    keep: bool,
 ) -> None:
     """Let several directors share one VIP, lose and regain one in three ways, and count for
     every probe of every block how many directors accepted it.
@@ -68,12 +77,18 @@ def demo(
     Exit status: 0 if each probe was accepted exactly once, but for the moments after a fault,
     and none ever twice; 1 if not; 2 for a wrong command line.
     """
+    if namespaces and kernel:
+        raise click.UsageError("--kernel is for virtual machines: leave out it, or --namespaces")
     if os.geteuid():
         raise LabError("the lab makes network namespaces and needs root: use sudo")
     say = Progress()
     link_mode = "hub" if without_mask else "unicast"
-    stage: Stage = Guests(directors, kernel, link_mode)
-    with open(LOCK, "w") as lock:
+    stage: Stage = (
+        Namespaces(directors, link_mode)
+        if namespaces
+        else Guests(directors, kernel or kernels.VERSIONS[0], link_mode)
+    )
+    with open(f"/run/{stage.lab}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -20,6 +20,8 @@ ROUNDS = 2
 """How often a settled phase probes every block, at least: once at each of the VIP's addresses."""
 CONNECTIONS = 100
 """TCP connections in a settled phase."""
+LAST_SECONDS = 1.0
+"""How long the last answers are waited for."""
 TAKEOVER = 1.03
 """A settled phase begins this many times the deadtime after a fault, and the pace's grace later."""
 
@@ -60,7 +62,7 @@ class Scenario:
             except LabError as error:
                 self.trouble = str(error)
                 self._end_phase("broken off", settled=False)
-            time.sleep(self._pace.drain)
+            time.sleep(LAST_SECONDS)
         return [self._report(phase) for phase in self._phases]
 
     def _play(self) -> None:
