@@ -42,9 +42,10 @@ class Request(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A message of nf_tables from the kernel: its kind and its attributes."""
+    """A message of nf_tables from the kernel: its kind, the table's family and its attributes."""
 
     kind: int
+    family: int
     payload: bytes
 
 

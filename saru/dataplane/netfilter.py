@@ -124,7 +124,7 @@ class Netfilter:
                     if kind == last:
                         return answers
                 elif kind >> 8 == elements.SUBSYSTEM:
-                    answers.append(Message(kind & 0xFF, payload[_NFGENMSG:]))
+                    answers.append(_message(kind, payload))
 
     def _widen(self, forced: int, option: int, size: int) -> None:
         """Make room. Beyond the host's limit only the first user namespace's root may."""
@@ -137,10 +137,14 @@ class Netfilter:
 def heard(received: bytes) -> list[Message]:
     """The messages of nf_tables in what a subscribed socket received."""
     return [
-        Message(kind & 0xFF, payload[_NFGENMSG:])
+        _message(kind, payload)
         for kind, _, _, payload in _messages(received)
-        if kind >> 8 == elements.SUBSYSTEM
+        if kind >> 8 == elements.SUBSYSTEM and len(payload) >= _NFGENMSG
     ]
+
+
+def _message(kind: int, payload: bytes) -> Message:
+    return Message(kind & 0xFF, payload[0], payload[_NFGENMSG:])
 
 
 def _messages(received: bytes) -> Iterator[tuple[int, int, int, bytes]]:

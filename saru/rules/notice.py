@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import enum
 import re
-import struct
 from collections.abc import Iterator
 
+from saru.dataplane.elements import attributes
 from saru.dataplane.layout import TABLE
+from saru.dataplane.netfilter import heard
 
-_SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
-_NFGENMSG = 4
 _TABLE_NAME = 1  # the same number in the messages of tables, chains and rules
 _CHAIN_NAME = {3: 3, 5: 3, 6: 2, 8: 2}  # by the kind of message
 _NEW = {0, 3, 6}  # table, chain, rule
@@ -50,7 +47,7 @@ class Notices:
 
     def feed(self, received: bytes) -> Iterator[Notice]:
         """The notices that a datagram completes; a transaction that means nothing yields none."""
-        for kind, family, payload in _messages(received):
+        for kind, family, payload in heard(received):
             if kind == _END:
                 notice = self._close()
                 if notice is not Notice.NOTHING:
@@ -59,11 +56,12 @@ class Notices:
                 self._take(kind, family, payload)
 
     def _take(self, kind: int, family: int, payload: bytes) -> None:
-        table = _first(payload, _TABLE_NAME)
+        said = dict(attributes(payload))
+        table = said.get(_TABLE_NAME, b"").rstrip(b"\0")
         if _FAMILIES[family] == "inet":
             if table != TABLE.encode():
                 return
-            own = {table + b"/" + _first(payload, _CHAIN_NAME.get(kind, 0))}
+            own = {table + b"/" + said.get(_CHAIN_NAME.get(kind, 0), b"")}
         else:
             own = set(_OWN.findall(payload))
             if not own and (_FAMILIES[family] == "netdev" or table not in _TABLES):
@@ -83,29 +81,3 @@ class Notices:
             masks_alone = all(name.startswith(b"saru-link-") for name in gone)
             return Notice.MASK_GONE if masks_alone else Notice.GONE
         return Notice.LOOK if touched else Notice.NOTHING
-
-
-def _messages(received: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Type within nftables, address family, attributes."""
-    at = 0
-    while at + _HEADER.size <= len(received):
-        length, kind, *_ = _HEADER.unpack_from(received, at)
-        if length < _HEADER.size or at + length > len(received):
-            return
-        body = received[at + _HEADER.size : at + length]
-        if kind >> 8 == _SUBSYSTEM and len(body) >= _NFGENMSG:
-            yield kind & 0xFF, body[0], body[_NFGENMSG:]
-        at += (length + 3) & ~3
-
-
-def _first(payload: bytes, wanted: int) -> bytes:
-    """The text in the first attribute of a number; empty if there is none."""
-    at = 0
-    while at + _ATTRIBUTE.size <= len(payload):
-        length, number = _ATTRIBUTE.unpack_from(payload, at)
-        if length < _ATTRIBUTE.size:
-            break
-        if number & 0x3FFF == wanted:
-            return payload[at + _ATTRIBUTE.size : at + length].rstrip(b"\0")
-        at += (length + 3) & ~3
-    return b""
