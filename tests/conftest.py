@@ -12,6 +12,15 @@ LAST = "test_demo.py"
 HERE = Path(__file__).parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the random faults go on, and which ones they are."""
+    group = parser.getgroup("nemesis")
+    group.addoption(
+        "--nemesis", type=float, default=300, metavar="SECONDS", help="for each cluster (300)"
+    )
+    group.addoption("--nemesis-seed", type=int, metavar="N", help="the same faults once more")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the directories in ORDER, each as it was collected, and the demonstration at the end."""
     items.sort(key=lambda item: _place(item.path))

@@ -42,6 +42,7 @@ def plan(
     witnesses: int = 0,
     times: Times = configuration.NAMESPACES,
     link_mode: str = "unicast",
+    blocks: int = 1024,
     more: Settings | None = None,
 ) -> Plan:
     """A plan of so many directors, and of witnesses by the names after theirs."""
@@ -59,6 +60,7 @@ def plan(
         times=times,
         link_mode=link_mode,
         rules_mode="conntrack",
+        blocks=blocks,
         more=merged,
     )
 

@@ -38,6 +38,7 @@ class Plan:
     """Voters that hold no blocks, beside the directors."""
     link_mode: str = "unicast"
     rules_mode: str = "sync"
+    blocks: int = 1024
     more: Settings = field(default_factory=dict)
 
     def nodes(self) -> tuple[str, ...]:
@@ -76,6 +77,7 @@ def config(plan: Plan, name: str, places: Places | None = None, own: Settings | 
         for section, values in settings.items():
             sections[section] = {**sections.get(section, {}), **values}
     parts = [_toml(f"[{section}]", values) for section, values in sections.items()]
+    parts.append(_toml("[[id]]", {"id": 1, "blocks": plan.blocks}))
     for vip in () if name in plan.witnesses else (topology.VIP, topology.VIP6):
         for protocol in ("tcp", "udp"):
             service = {"vip": vip, "protocol": protocol, "ports": [topology.PORT]}
