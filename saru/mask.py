@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -24,9 +23,9 @@ from pyroute2.netlink.nfnetlink.nftsocket import Cmp
 from pyroute2.nftables.expressions import genex
 from pyroute2.nftables.main import NFTables
 
+from saru import nft
 from saru.errors import OutageError
 
-PATIENCE = 30  # seconds that one run of nft may take
 _NETDEV = 5  # NFPROTO_NETDEV
 _NETWORK, _TRANSPORT = 1, 2  # bases of a payload expression
 _ADVERTISEMENT, _SOLICITATION = 136, 135
@@ -73,8 +72,8 @@ class Mask:
         )
 
     def install(self) -> None:
-        """Put it there at once, in place of what is there. Raises OutageError."""
-        _nft("-f", "-", text=self.text())
+        """Put it there at once, in place of what is there. Raises SaruError."""
+        nft.run(self.text())
         rules = list(self._nd_rules())
         if not rules:
             return
@@ -98,7 +97,7 @@ class Mask:
         """Take it away; whether it was there."""
         if self._listed() is None:
             return False
-        _nft("delete", "table", "netdev", self.table)
+        nft.run(f"delete table netdev {self.table}")
         return True
 
     def check(self) -> list[str]:
@@ -118,8 +117,8 @@ class Mask:
 
     def _listed(self) -> str | None:
         try:
-            return _nft("list", "table", "netdev", self.table)
-        except OutageError as fault:
+            return nft.run(f"list table netdev {self.table}")
+        except nft.NftError as fault:
             if "No such file" in str(fault) or "does not exist" in str(fault):
                 return None
             raise
@@ -174,23 +173,3 @@ def _compare(value: bytes) -> object:
 
 def _value(value: bytes) -> object:
     return {"attrs": [("NFTA_DATA_VALUE", value)]}
-
-
-def _nft(*words: str, text: str = "") -> str:
-    try:
-        done = subprocess.run(
-            ["nft", *words],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-    except FileNotFoundError:
-        raise OutageError("there is no nft; install nftables") from None
-    except subprocess.TimeoutExpired:
-        raise OutageError(f"nft did not end within {PATIENCE} s") from None
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise OutageError(f"nft: {said[0] if said else f'status {done.returncode}'}")
-    return done.stdout
