@@ -9,6 +9,7 @@ will change something.
 
 from __future__ import annotations
 
+from saru.core import suspension
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
 from saru.core.beat import Allocation, Beat, Role, Want
 from saru.core.granting import Director, Standing
@@ -22,6 +23,8 @@ from saru.core.office import Office
 from saru.core.peer import Peer, Sent
 from saru.core.settings import Settings, differing
 from saru.core.share import Share
+from saru.core.speech import compose
+from saru.core.state import State
 from saru.core.term import Session, Term, Version
 from saru.core.voter import Voter
 
@@ -40,6 +43,8 @@ class Coordinator:
         self.weight = weight  # the share's, but 0 for one that is about to leave
         self.able = False  # the guard: no rules, no blocks
         self.left = False
+        self.retiring = False  # it stands for nothing any more
+        self.suspended = False  # it says nothing any more
         self.lease = 0  # until when; 0: none
         self.dropping = False  # the tables are being deleted; nothing is said before they are
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
@@ -47,16 +52,16 @@ class Coordinator:
         self.library = Library()
         self.refused: dict[str, list[str]] = {}  # by node: the settings in which it differs
         self._blocks = {d.id: d.blocks for d in settings.divisions}
-        self._digest = settings.digest()
-        self._sent = Sent(settings.lease)
-        self._seq = 0
+        self.digest = settings.digest()
+        self.sent = Sent(settings.lease)
+        self.seq = 0
         self._next_beat = now
         self._said: object = None
         self._waited_told = False
         self._actions: list[Action] = []
-        self._voter = Voter(settings, self.peers, now)
-        self._office = Office(
-            settings, node, incarnation, self.peers, self._voter.promises, self._sent, self._note
+        self.voter = Voter(settings, self.peers, now)
+        self.office = Office(
+            settings, node, incarnation, self.peers, self.voter.promises, self.sent, self._note
         )
 
     # --- events ---------------------------------------------------------------------------------
@@ -141,40 +146,80 @@ class Coordinator:
         if not self.left:
             self.left = True
             self._note(Change.LEFT, self.node, "leaves")
-            self._office.resign("it leaves")
+            self.office.resign("it leaves")
             self._let_go(now, "it leaves")
         return self._settle(now)
+
+    def retire(self, now: int) -> list[Action]:
+        """Stand for nothing from now on: before a pause somebody else should be master."""
+        self._begin(now)
+        self.retiring = True
+        return self._settle(now)
+
+    def suspend(self, now: int) -> tuple[list[Action], State]:
+        """Resign, say so in a last beat, and say and do nothing more.
+
+        The state is what `resume` goes on from. ValueError while a table is on its way into the
+        kernel: nobody would learn whether it came there.
+        """
+        if any(holding.taking for holding in self.holdings.values()):
+            raise ValueError("a table is on its way into the kernel")
+        self._begin(now)
+        self.office.resign("it pauses")
+        self._next_beat = now
+        if not self.dropping:
+            self._beat(now)
+        self.suspended = True
+        actions, self._actions = self._actions, []
+        return actions, suspension.capture(self, now)
+
+    @classmethod
+    def resume(cls, settings: Settings, state: State, now: int) -> Coordinator:
+        """Go on from `state`; the first event finds out whether the lease has passed meanwhile.
+
+        Only in the boot of the pause, and only once. ValueError if the settings differ in what all
+        must share, or the clock has gone back.
+        """
+        if differing(settings.digest(), state.settings):
+            raise ValueError("the cluster's settings have changed")
+        if now < state.at:
+            raise ValueError("the clock has gone back")
+        core = cls(settings, state.node, state.session.incarnation, state.start)
+        suspension.restore(core, state)
+        if state.dropping:
+            core._drop()
+        return core
 
     # --- what is so now -------------------------------------------------------------------------
 
     @property
     def term(self) -> Term | None:
         """The term this node is in."""
-        return self._office.term
+        return self.office.term
 
     @property
     def role(self) -> Role:
         """What it is in its term."""
-        return self._office.role
+        return self.office.role
 
     @property
     def mastership(self) -> Mastership | None:
         """What it does as master; None if it is not."""
-        return self._office.mastership
+        return self.office.mastership
 
     @property
     def voters(self) -> int:
         """n: how many voters there are."""
-        return self._office.voters
+        return self.office.voters
 
     @property
     def needed(self) -> int:
         """q: how many of them must agree."""
-        return self._office.needed
+        return self.office.needed
 
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
-        return self._voter.waited(now)
+        return self.voter.waited(now)
 
     def joined(self, now: int) -> bool:
         """Whether it may take blocks from a live holder."""
@@ -193,11 +238,11 @@ class Coordinator:
 
     def master(self) -> Peer | None:
         """The other node whose newest beat shows it as master of this node's term."""
-        return self._office.master()
+        return self.office.master()
 
     def hears(self, now: int) -> bool:
         """Whether it hears the master of its term, as its master; a master hears itself."""
-        return self._office.hears(now)
+        return self.office.hears(now)
 
     # --- taking in ------------------------------------------------------------------------------
 
@@ -205,11 +250,11 @@ class Coordinator:
         """R3: a lease that has passed is found out before anything else is done."""
         if self.lease and now >= self.lease:
             self._note(Change.LAPSED, self.node, "lapsed", "no quorum vouched for it in time")
-            self._office.resign("its lease has passed")
+            self.office.resign("its lease has passed")
             self._let_go(now, "its lease has passed")
 
     def _admits(self, beat: Beat) -> bool:
-        keys = differing(self._digest, beat.settings)
+        keys = differing(self.digest, beat.settings)
         if self.settings.nodes and beat.node not in self.settings.nodes:
             keys = sorted({"cluster.nodes", *keys})
         if keys and self.refused.get(beat.node) != keys:
@@ -223,10 +268,10 @@ class Coordinator:
 
     def _hear(self, peer: Peer, beat: Beat, now: int) -> None:
         old = peer.beat.session if peer.beat else None
-        peer.hear(beat, now, self._sent, (self.node, self.session), self.settings.lease)
+        peer.hear(beat, now, self.sent, (self.node, self.session), self.settings.lease)
         if old is None or old.incarnation != beat.session.incarnation:
             self._said = None  # it waits to be named
-        self._office.seen(peer, beat.session != old, now)
+        self.office.seen(peer, beat.session != old, now)
         self.library.report(peer.name, beat.reports)
         for want, before in self.library.asked(peer.name, beat.wants):
             self._answer(want, before, now)
@@ -254,12 +299,15 @@ class Coordinator:
     # --- settling -------------------------------------------------------------------------------
 
     def _settle(self, now: int) -> list[Action]:
+        if self.suspended:
+            self._actions = []
+            return []
         self._actions += watch(self.peers.values(), now, self.settings)
         if self.waited(now) and not self.left:
             if not self._waited_told:
                 self._waited_told = True
                 self._note(Change.READY, self.node, "takes part", "its start-up wait is over")
-            self._office.elect(self.contacts(now), self.leased(now), now)
+            self.office.elect(self.contacts(now), self.leased(now), not self.retiring, now)
         if self.mastership is not None:
             self._actions += self.mastership.fence(self.library, now)
             self._actions += self.mastership.allocate(self._own(now), self.library, now)
@@ -287,9 +335,12 @@ class Coordinator:
                 text = f"lost all {lost.bit_count()} blocks of id {holding.id}"
                 self._note(Change.BLOCKS, self.node, text, why)
         if not self.dropping:
-            self.dropping = True
-            self._actions.append(Drop())
+            self._drop()
         self._next_beat = min(self._next_beat, now)
+
+    def _drop(self) -> None:
+        self.dropping = True
+        self._actions.append(Drop())
 
     def _own(self, now: int) -> Director | None:
         """The master itself as a director; None for a witness."""
@@ -316,7 +367,7 @@ class Coordinator:
             self.needed,
             own,
             (p.good_until for p in self.peers.values()),
-            self._sent.newest + self.settings.lease if self._sent.newest is not None else None,
+            self.sent.newest + self.settings.lease if self.sent.newest is not None else None,
         )
         if until > self.lease and until > now and own and not self.dropping:
             self.lease = until
@@ -339,33 +390,8 @@ class Coordinator:
     # --- beats ----------------------------------------------------------------------------------
 
     def _beat(self, now: int) -> None:
-        asks = self._office.asks(now)
-        beat = Beat(
-            node=self.node,
-            session=self.session,
-            seq=self._seq + 1,
-            settings=self._digest,
-            term=self.term,
-            role=self.role,
-            hears=self.hears(now),
-            waited=self.waited(now),
-            joined=self.joined(now),
-            able=self.able,
-            left=self.left,
-            weight=self.weight,
-            lease_left=max(0, self.lease - now),
-            heard=self._voter.heard(self.term, asks, now),
-            asks=asks if self.mastership else (),
-            promises=self._voter.promised(self.master(), now),
-            reports=tuple(h.report() for h in self.holdings.values()),
-            offers=tuple(
-                offer
-                for d in self.settings.divisions
-                if (offer := self.library.offer(d.id, self.term)) is not None
-            ),
-            wants=self.mastership.wants() if self.mastership else (),
-            share=self.share,
-        )
+        asks = self.office.asks(now)
+        beat = compose(self, self.seq + 1, asks, now)
         said = beat.gist()
         if now < self._next_beat and said == self._said:
             return
@@ -374,9 +400,9 @@ class Coordinator:
             if self.mastership is not None:
                 self._actions += self.mastership.lacking()
         self._said = said
-        self._seq = beat.seq
-        self._sent.add(beat.seq, now)
-        self._voter.said(beat, now)
+        self.seq = beat.seq
+        self.sent.add(beat.seq, now)
+        self.voter.said(beat, now)
         self.library.report(self.node, beat.reports)
         self._actions.append(SendBeat(beat))
 
@@ -390,8 +416,8 @@ class Coordinator:
             self.lease,
             self.start + self.settings.initdead,
             self.start + self.settings.join_delay,
-            *self._office.times(),
-            *self._voter.times(self._office.asks(now)),
+            *self.office.times(),
+            *self.voter.times(self.office.asks(now)),
         ]
         for peer in self.peers.values():
             times += [

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from saru.core.beat import Ask, Beat, Promise, Report
 from saru.core.peer import Peer, Sent
 from saru.core.settings import Settings
+from saru.core.state import PromiseState
 from saru.core.term import Session, Term
 
 
@@ -51,6 +52,14 @@ class Promises:
         if session is None or now >= until:
             return False
         return beat.session <= session or not holds_nothing(beat.reports)
+
+    def state(self) -> tuple[PromiseState, ...]:
+        """What must outlast a pause."""
+        return tuple(PromiseState(node, *promise) for node, promise in self._standing.items())
+
+    def restore(self, state: Iterable[PromiseState]) -> None:
+        """Go on after a pause."""
+        self._standing = {each.node: (each.session, each.until) for each in state}
 
     def ends(self) -> Iterator[int]:
         """When the promises end that were made, the past ones too."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from saru.core.beat import Allocation, Report
+from saru.core.state import HoldingState
 from saru.core.term import Session, Term, Version
 
 
@@ -58,6 +59,16 @@ class Holding:
         self.taken = self.taking = self.table = None
         self.held = self._taking_held = self.deadline = 0
         return lost
+
+    def state(self) -> HoldingState:
+        """What must outlast a pause; nothing is on its way into the kernel."""
+        held = self.held.to_bytes((self.held.bit_length() + 7) // 8, "little")
+        return HoldingState(self.id, self.taken, held, self.table, self.newest, self.deadline)
+
+    def restore(self, state: HoldingState) -> None:
+        """Go on after a pause."""
+        self.taken, self.held, self.table = state.taken, state.bitmap(), state.table
+        self.newest, self.deadline = state.newest, state.deadline
 
     def report(self) -> Report:
         """What the beats say of it."""

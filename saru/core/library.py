@@ -43,6 +43,19 @@ class Library:
         versions = ((r.id, v) for r in reports for v in (r.taken, r.taking) if v is not None)
         self._reported[node] = frozenset(versions)
 
+    def needed(self, term: Term | None) -> tuple[Allocation, ...]:
+        """What somebody reports to hold, and the newest of each id in `term`."""
+        needed = frozenset[tuple[int, Version]]().union(*self._reported.values())
+        for number in self._shelves:
+            newest = self.newest(number, term)
+            if newest is not None:
+                needed |= {(number, newest.version)}
+        return tuple(
+            allocation
+            for number, version in sorted(needed)
+            if (allocation := self.get(number, version)) is not None
+        )
+
     def get(self, number: int, version: Version) -> Allocation | None:
         """The allocation of that id and version, if it is here."""
         return self._shelves.get(number, {}).get(version)

@@ -43,7 +43,7 @@ class Office:
         self._promises = promises
         self._sent = sent
         self._tell = tell
-        self._counter = 0  # the highest term counter seen
+        self.counter = 0  # the highest term counter seen
         self._candidacy = election.Candidacy(settings)
         self._stand_at: int | None = None
         self._unleased_since: int | None = None
@@ -84,25 +84,33 @@ class Office:
         """A newer beat of `peer` has been taken in."""
         assert peer.beat is not None
         if peer.beat.term is not None:
-            self._counter = max(self._counter, peer.beat.term.counter)
+            self.counter = max(self.counter, peer.beat.term.counter)
         if peer.beat.term != self.term:
             peer.in_term_since = None
         elif peer.in_term_since is None or new_session:
             peer.in_term_since = now
 
+    def restore(self, term: Term | None, role: Role, counter: int) -> None:
+        """Go on after a pause, as no master."""
+        self.term, self.role, self.counter = term, role, counter
+
     def resign(self, why: str) -> None:
-        """Be master no more."""
-        if self.role is Role.MASTER:
-            self._tell(Change.RESIGNED, self._node, f"resigns as master of term {self.term}", why)
+        """Be master, or candidate, no more."""
+        if self.role in (Role.MASTER, Role.CANDIDATE):
+            what = f"resigns as {self.role.name.lower()} of term {self.term}"
+            self._tell(Change.RESIGNED, self._node, what, why)
             self.role, self.mastership = Role.RESIGNED, None
 
-    def elect(self, contacts: list[Peer], leased: bool, now: int) -> None:
+    def elect(self, contacts: list[Peer], leased: bool, stands: bool, now: int) -> None:
         """Follow, stand, become master, or resign, as things are now.
 
-        `contacts` are the nodes in contact, `leased` is whether this node has a lease.
+        `contacts` are the nodes in contact, `leased` is whether this node has a lease, `stands`
+        whether it wants to be master at all.
         """
         self._stand_at = None
         self._doubt(contacts, leased, now)
+        if not stands:
+            self.resign("it stands for nothing")
         if not self.hears(now):
             higher = election.higher_term(self.term, contacts)
             if higher is not None:
@@ -113,7 +121,7 @@ class Office:
             may = len(unled) == sum(p.beat is not None and p.beat.waited for p in contacts)
         else:
             may = len(unled) + 1 >= self.needed
-        may = may and not self.hears(now) and self.role is not Role.CANDIDATE
+        may = may and stands and not self.hears(now) and self.role is not Role.CANDIDATE
         self._stand_at = self._candidacy.due(now, may, sum(name < self._node for name in unled))
         if self._stand_at is not None and now >= self._stand_at:
             self._stand(now)
@@ -156,21 +164,21 @@ class Office:
         return max(self.mastership.since, self._unleased_since) + self._settings.lease
 
     def _stand(self, now: int) -> None:
-        if self._counter >= COUNTER_MAX:
+        if self.counter >= COUNTER_MAX:
             raise InvariantError("the term counter has run out")
-        self._counter += 1
+        self.counter += 1
         if self._settings.nodes:
             place = self._settings.nodes.index(self._node)
         else:
             place = zlib.crc32(self._node.encode()) & PLACE_MAX
         self._stand_at = None
-        self._enter(Term(self._counter, place, self._incarnation), Role.CANDIDATE, now)
+        self._enter(Term(self.counter, place, self._incarnation), Role.CANDIDATE, now)
 
     def _enter(self, term: Term, role: Role, now: int) -> None:
         why = "stands as candidate" if role is Role.CANDIDATE else "follows"
         self._tell(Change.TERM, self._node, f"term {term}", why)
         self.term, self.role = term, role
-        self._counter = max(self._counter, term.counter)
+        self.counter = max(self.counter, term.counter)
         self.mastership = None
         for peer in self._peers.values():
             same = peer.beat is not None and peer.beat.term == term

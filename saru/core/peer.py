@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from saru.core.beat import Beat, Heard
+from saru.core.state import PeerState
 from saru.core.term import Session
 
 
@@ -21,6 +22,15 @@ class Sent:
         self.newest = now
         for old in [s for s, time in self._times.items() if time + self._lease <= now]:
             del self._times[old]
+
+    def state(self) -> tuple[tuple[int, int], ...]:
+        """The sequence numbers and times kept, the newest last."""
+        return tuple(sorted(self._times.items()))
+
+    def restore(self, state: tuple[tuple[int, int], ...]) -> None:
+        """Go on after a pause."""
+        self._times = dict(state)
+        self.newest = max(self._times.values(), default=None)
 
     def time(self, seq: int) -> int | None:
         """When beat `seq` was sent; None if never, or longer ago than the lease."""
@@ -40,6 +50,25 @@ class Peer:
         self.vouched_at: int | None = None  # receipt of the newest of its beats we vouched for (R6)
         self.in_term_since: int | None = None  # since when it reports in our term
         self.told = ""  # what the operator was told last: "", seen, late, silent
+
+    def state(self) -> PeerState:
+        """What must outlast a pause."""
+        return PeerState(
+            name=self.name,
+            beat=self.beat,
+            received=self.received,
+            back_since=self.back_since,
+            named=self.named,
+            good_until=self.good_until,
+            vouched_at=self.vouched_at,
+            in_term_since=self.in_term_since,
+        )
+
+    def restore(self, state: PeerState) -> None:
+        """Go on after a pause. What the operator was told is told anew: it may be another log."""
+        self.beat, self.received, self.back_since = state.beat, state.received, state.back_since
+        self.named, self.good_until = state.named, state.good_until
+        self.vouched_at, self.in_term_since = state.vouched_at, state.in_term_since
 
     def is_news(self, beat: Beat) -> bool:
         """Whether `beat` is newer than all that came before; late and doubled ones are not."""

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a node to its state, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from saru.core.peer import Peer
+from saru.core.state import State
+
+if TYPE_CHECKING:
+    from saru.core.coordinator import Coordinator
+
+
+def capture(core: Coordinator, now: int) -> State:
+    """All that `core` must know to go on, once it says and does nothing more."""
+    return State(
+        node=core.node,
+        settings=core.digest,
+        at=now,
+        start=core.start,
+        session=core.session,
+        share=core.share,
+        able=core.able,
+        lease=core.lease,
+        dropping=core.dropping,
+        seq=core.seq,
+        sent=core.sent.state(),
+        term=core.term,
+        role=core.role,
+        counter=core.office.counter,
+        peers=tuple(peer.state() for peer in core.peers.values()),
+        holdings=tuple(holding.state() for holding in core.holdings.values()),
+        promises=core.voter.promises.state(),
+        allocations=core.library.needed(core.term),
+    )
+
+
+def restore(core: Coordinator, state: State) -> None:
+    """Put `state` into a new node of the same name, incarnation and start."""
+    core.session, core.able, core.lease = state.session, state.able, state.lease
+    core.share, core.weight = state.share, state.share.effective
+    core.seq = state.seq
+    core.sent.restore(state.sent)
+    core.office.restore(state.term, state.role, state.counter)
+    core.voter.promises.restore(state.promises)
+    for peer in state.peers:
+        core.peers.setdefault(peer.name, Peer(peer.name)).restore(peer)
+    for holding in state.holdings:
+        core.holdings[holding.id].restore(holding)
+    for allocation in state.allocations:
+        core.library.add(allocation)
+    core.library.report(core.node, (holding.report() for holding in core.holdings.values()))
+    for peer in core.peers.values():
+        if peer.beat is not None:
+            core.library.report(peer.name, peer.beat.reports)
