@@ -271,29 +271,21 @@ class Coordinator:
         peer.hear(beat, now, self.sent, (self.node, self.session), self.settings.lease)
         if old is None or old.incarnation != beat.session.incarnation:
             self._said = None  # it waits to be named
+        if 0 < beat.lease_left < self.settings.lease // 2:
+            # It runs short: it waits to be named, too. Not at any rate, or two of a minority would
+            # answer each other for nothing as fast as the network can.
+            at = (self.sent.newest or 0) + self.settings.keepalive // 4
+            self._next_beat = min(self._next_beat, max(now, at))
         self.office.seen(peer, beat.session != old, now)
         self.library.report(peer.name, beat.reports)
         for want, before in self.library.asked(peer.name, beat.wants):
             self._answer(want, before, now)
 
     def _answer(self, want: Want, before: int, now: int) -> None:
-        """Send an allocation to one who lacks it, and has asked for it so many times before.
-
-        One of those who hold it answers at a time: the next by name whenever it is asked for again.
-        """
+        """Send an allocation to one who lacks it, and has asked for it so many times before."""
         allocation = self.library.get(want.id, want.version)
-        holding = self.holdings.get(want.id)
-        if allocation is None or holding is None:
-            return
-        if want.version not in (holding.taken, holding.taking):
-            return
-        holders = [self.node]
-        for other in self.peers.values():
-            if other.beat and other.fresh(now, self.settings.lease):
-                reports = (r for r in other.beat.reports if r.id == want.id)
-                if any(r.taken == want.version for r in reports):
-                    holders.append(other.name)
-        if sorted(holders)[before % len(holders)] == self.node:
+        fresh = [p.name for p in self.peers.values() if p.fresh(now, self.settings.lease)]
+        if allocation and self.library.turn(want, before, [self.node, *fresh]) == self.node:
             self._actions.append(SendAllocation(allocation))
 
     # --- settling -------------------------------------------------------------------------------

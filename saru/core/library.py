@@ -92,3 +92,13 @@ class Library:
         now = {want: before.get(want, -1) + 1 for want in wants}
         self._asked[asker] = now
         return list(now.items())
+
+    def turn(self, want: Want, before: int, nodes: Iterable[str]) -> str | None:
+        """Who of `nodes` answers a want that was there so many times before; None if nobody can.
+
+        One of those who report to hold it answers at a time: the next by name whenever it is asked
+        for again.
+        """
+        key = (want.id, want.version)
+        holders = sorted(n for n in nodes if key in self._reported.get(n, ()))
+        return holders[before % len(holders)] if holders else None

@@ -44,10 +44,10 @@ def restore(core: Coordinator, state: State) -> None:
     core.sent.restore(state.sent)
     core.office.restore(state.term, state.role, state.counter)
     core.voter.promises.restore(state.promises)
-    for peer in state.peers:
-        core.peers.setdefault(peer.name, Peer(peer.name)).restore(peer)
-    for holding in state.holdings:
-        core.holdings[holding.id].restore(holding)
+    for known in state.peers:
+        core.peers.setdefault(known.name, Peer(known.name)).restore(known)
+    for table in state.holdings:
+        core.holdings[table.id].restore(table)
     for allocation in state.allocations:
         core.library.add(allocation)
     core.library.report(core.node, (holding.report() for holding in core.holdings.values()))

@@ -11,11 +11,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
 from saru.core.beat import Allocation, Beat, Message
 from saru.core.coordinator import Coordinator
 from saru.core.invariants import never_two
 from saru.core.settings import Division, Quorum, Settings
+from saru.core.state import State
 from tests.sim.world import Kernel
 
 MS = 1_000_000
@@ -75,6 +78,19 @@ class Host:
         self.daemon = None
         for kernel in self.kernels.values():
             kernel.delete()
+
+    def suspend(self) -> State:
+        """Stop the daemon for a restart: a last beat, and the state as the next one reads it."""
+        actions, state = self.core.suspend(self.clock())
+        self.do(lambda _core: actions)
+        self.daemon = None
+        return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=State)
+
+    def go_on(self, state: State) -> None:
+        """Start the next daemon, from that state."""
+        self._orders, self._busy, self.inbox, self.paused = [], False, [], False
+        self.daemon = Coordinator.resume(self.link.settings, state, self.clock())
+        self.do(lambda core: core.tick(self.clock()))
 
     def pause(self) -> None:
         """SIGSTOP: datagrams wait, timers and the kernel's answers too."""

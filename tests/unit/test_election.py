@@ -112,7 +112,7 @@ def test_a_change_of_master_moves_no_block() -> None:
     begin = link.now
 
     def resigns(core: Coordinator) -> list[Action]:
-        core._office.resign("a test")
+        core.office.resign("a test")
         return core.tick(link["a"].clock())
 
     link["a"].do(resigns)
