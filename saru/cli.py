@@ -30,6 +30,7 @@ COMMANDS = {
     "undrain": ("planned", "Give a drained director blocks again."),
     "weight": ("planned", "Change a director's weight."),
     "leave": ("planned", "Hand this director's blocks over, and end its daemon."),
+    "pause": ("pause", "End the daemon for a restart: the blocks stay."),
     "reload": ("reload", "Read the authkeys file again."),
     "rules": ("rules", "The packet filter's rules: show, apply, check, remove."),
     "link": ("link", "The shared MAC and address on an interface: up, down."),

@@ -14,16 +14,18 @@ from typing import Any
 import sdnotify
 from msgspec import structs
 
-from saru import authkeys, control, log, snapshot, status
+from saru import authkeys, control, log, pause, snapshot, status
+from saru.book import Book
 from saru.config import Config
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
 from saru.core.beat import Beat, Message
 from saru.core.coordinator import Coordinator
 from saru.core.share import Order
+from saru.core.state import State
 from saru.core.term import Version
 from saru.dataplane import Dataplane, TableState
 from saru.dataplane.choice import chosen, made
-from saru.holders import Holders
+from saru.errors import SaruError
 from saru.incarnation import next_incarnation
 from saru.keyring import Keyring
 from saru.lock import Lock
@@ -48,24 +50,21 @@ def run(config: Config, debug: bool, log_facility: str | None) -> None:
     with Lock.acquire(config.daemon.run, config.cluster.name):
         log.set_up(where, debug=debug or config.log.debug)
         keys = authkeys.load(config.heartbeat.authkeys)
-        incarnation = next_incarnation(config.daemon.state, config.cluster.name)
         for text in (*config.warnings, *config.caveats()):
             logger.warning("%s", text)
-        asyncio.run(Daemon(config, keys, incarnation).main())
+        asyncio.run(Daemon(config, keys).main())
 
 
 class Daemon:
     """The shell around one Coordinator: its clock, its roads, its hand in the kernel."""
 
-    def __init__(self, config: Config, keys: authkeys.Keys, incarnation: int) -> None:
+    def __init__(self, config: Config, keys: authkeys.Keys) -> None:
         self._config = config
         settings = config.settings()
         self._settings = settings
-        self._incarnation = incarnation
-        self._counts = {"lapses": 0, "terms": 0, "fences": 0, "moves": 0}
-        self._codec = Codec(
-            config.director.name, incarnation, keys, settings.divisions, config.cluster.name
-        )
+        self._book = Book(settings.divisions, boottime())
+        # The incarnation is not known before it is clear whether this goes on as an earlier one.
+        self._codec = Codec(config.director.name, 0, keys, settings.divisions, config.cluster.name)
         self._membership = HeartbeatMembership(config, self._codec, self._received, self._told)
         kind = config.director.dataplane
         self._dataplane: Dataplane | None = None if config.witness else made(kind)
@@ -83,9 +82,9 @@ class Daemon:
             self._guard = Guard(config, self._dataplane)
         self._core: Coordinator | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._holders: dict[int, Holders] = {}
-        self._reported: object = None
         self._stopping = asyncio.Event()
+        self._pausing = False
+        self._paused = False
         self._bug: BaseException | None = None
         self._moved = asyncio.Event()
         self._keyring = Keyring(config.heartbeat.authkeys, self._codec, lambda: self.core, boottime)
@@ -94,7 +93,7 @@ class Daemon:
             Shell(
                 now=boottime,
                 core=lambda: self.core,
-                holders=lambda: self._holders,
+                holders=lambda: self._book.holders,
                 do=self._do,
                 order=self._membership.send,
                 stop=self._stopping.set,
@@ -108,9 +107,14 @@ class Daemon:
                 "status": self._status,
                 "share": self._operator.share,
                 "leave": self._operator.leave,
+                "pause": self._pause_asked,
                 "reload": self._keyring.reload,
             },
         )
+
+    @property
+    def _name(self) -> str:
+        return self._config.director.name
 
     @property
     def core(self) -> Coordinator:
@@ -121,7 +125,10 @@ class Daemon:
     # --- life -----------------------------------------------------------------------------------
 
     async def main(self) -> None:
-        """Run until told to stop; the tables are empty before the first beat (R8) and after."""
+        """Run until told to stop.
+
+        The tables are empty before the first beat (R8) and after the last, but for a pause.
+        """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._broke)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -134,9 +141,8 @@ class Daemon:
                 _, why = chosen(self._config.director.dataplane)
                 logger.info("data plane: %s, because %s", self._dataplane.name, why)
                 stack.push_async_callback(self._dataplane.close)
-                await self._pusher.empty()
-                stack.push_async_callback(self._pusher.empty)
-            self._begin()
+                stack.push_async_callback(self._empty)
+            await self._begin()
             await self._membership.start()
             stack.push_async_callback(self._membership.stop)
             await self._control.start()
@@ -145,29 +151,57 @@ class Daemon:
                 tasks += [self._pusher.run(), self._guard.run(self._guarded)]
             await self._live(tasks)
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
+        """Go on where a paused daemon stopped, or start."""
+        try:
+            left = await pause.inherit(self._config, self._dataplane)
+        except pause.DoubtError as why:
+            logger.warning("%s: does not go on where it paused: %s", self._name, why)
+            left = None
+        if left is not None:
+            self._codec.go_on(left.state.session.incarnation, left.sequence)
+            self._go_on(left.state)
+            return
+        await self._empty()
         share = self._operator.first(self._config.director.weight)
+        incarnation = next_incarnation(self._config.daemon.state, self._config.cluster.name)
+        self._codec.go_on(incarnation, 0)
         now = boottime()
-        self._core = Coordinator(
-            self._settings,
-            self._config.director.name,
-            self._incarnation,
-            now,
-        )
-        self._holders = {d.id: Holders(d.blocks, now) for d in self._settings.divisions}
+        self._core = Coordinator(self._settings, self._name, incarnation, now)
         logger.info(
             "%s: starts (incarnation %d, takes part in %.3g s)",
-            self._config.director.name,
-            self._incarnation,
+            self._name,
+            incarnation,
             self._settings.initdead / SECOND,
         )
         if share.drained:
             logger.info(
                 "%s: is drained still (asked for at %s; saru undrain ends that)",
-                self._config.director.name,
+                self._name,
                 share.by,
             )
         self._do(self._core.apportion(share, now))
+
+    def _go_on(self, state: State) -> None:
+        now = boottime()
+        self._core = Coordinator.resume(self._settings, state, now)
+        logger.info(
+            "%s: goes on after a pause of %.3g s (session %s, %s)",
+            self._name,
+            (now - state.at) / SECOND,
+            state.session,
+            f"{(state.lease - now) / SECOND:.3g} s of its lease left"
+            if now < state.lease
+            else "its lease has passed",
+        )
+        share, weight = state.share, self._config.director.weight
+        if share.weight != weight:
+            share = share.changed("", weight=weight)
+        self._do(self._core.apportion(share, now))
+
+    async def _empty(self) -> None:
+        if self._pusher is not None and not self._paused:
+            await self._pusher.empty()
 
     async def _live(self, work: Iterable[Awaitable[None]]) -> None:
         """Wait for the end: a signal, or a task that fails."""
@@ -178,7 +212,9 @@ class Daemon:
             if self._bug is not None:
                 raise self._bug
             if stop in done:
-                await self._leave()
+                self._systemd.notify("STOPPING=1")
+                if not (self._pausing and await self._pause()) and not self.core.suspended:
+                    await self._leave()
             for task in done - {stop}:
                 task.result()
         except ExceptionGroup as group:
@@ -199,8 +235,7 @@ class Daemon:
 
     async def _leave(self) -> None:
         """Hand the blocks over, as far as anybody takes them within a lease, and say goodbye."""
-        self._systemd.notify("STOPPING=1")
-        logger.info("%s: stops", self._config.director.name)
+        logger.info("%s: stops", self._name)
         self._do(self.core.weigh(0, boottime()))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._until(self._idle), self._settings.lease / SECOND)
@@ -209,6 +244,39 @@ class Daemon:
             await asyncio.wait_for(
                 self._until(lambda: not self.core.dropping), self._settings.lease / SECOND
             )
+
+    async def _pause(self) -> bool:
+        """Stop so that the next daemon can go on as this one; False if that is impossible."""
+        self._do(self.core.retire(boottime()))
+        with contextlib.suppress(TimeoutError):  # better with another master, if there can be one
+            span = 2 * self._settings.keepalive / SECOND
+            await asyncio.wait_for(self._until(lambda: self.core.hears(boottime())), span)
+        try:
+            await asyncio.wait_for(self._quiet(), self._settings.lease / SECOND)
+            actions, state = self.core.suspend(boottime())
+            self._do(actions)
+            await self._membership.stop()
+            pause.leave(self._config, state, self._codec.sequence)
+        except (TimeoutError, SaruError) as why:
+            text = str(why) or "the kernel has not taken its table"
+            logger.error("%s: cannot pause: %s", self._name, text)
+            return False
+        left = max(0, state.lease - boottime()) / SECOND
+        logger.info("%s: pauses; its blocks stay for %.3g s", self._name, left)
+        self._paused = True
+        return True
+
+    async def _quiet(self) -> None:
+        """Wait until nothing is on its way into the kernel."""
+
+        def quiet() -> bool:
+            taking = any(holding.taking for holding in self.core.holdings.values())
+            return not taking and not self.core.dropping
+
+        while not quiet() or not (self._pusher is None or self._pusher.idle.is_set()):
+            await self._until(quiet)
+            if self._pusher is not None:
+                await self._pusher.idle.wait()
 
     def _idle(self) -> bool:
         held = any(holding.held for holding in self.core.holdings.values())
@@ -256,7 +324,7 @@ class Daemon:
             self._carry_out(action)
         self._moved.set()
         now = boottime()
-        self._follow(now)
+        self._book.follow(self.core, now)
         # asyncio's clock stops in a suspend and CLOCK_BOOTTIME does not: look again each second.
         delay = min((self.core.wake(now) - now) / SECOND, 1.0)
         if self._timer is not None:
@@ -283,55 +351,33 @@ class Daemon:
     def _tell(self, note: Note) -> None:
         level = logging.WARNING if note.change in ALARMING else logging.INFO
         logger.log(level, "%s", note)
-        counted = {
-            Change.LAPSED: "lapses",
-            Change.TERM: "terms",
-            Change.FENCED: "fences",
-            Change.BLOCKS: "moves",
-        }.get(note.change)
-        if counted:
-            self._counts[counted] += 1
+        self._book.count(note.change)
         if note.change is Change.READY:
             self._systemd.notify("READY=1")
 
-    def _follow(self, now: int) -> None:
-        """Keep book of who has held which block since when."""
-        peers = self.core.peers.values()
-        reported = (
-            self.core.library.known,
-            [(p.beat.session, p.beat.reports) for p in peers if p.beat],
-            [p.told for p in peers],
-            [h.held for h in self.core.holdings.values()],
-        )
-        if reported != self._reported:
-            self._reported = reported
-            for number, holders in self._holders.items():
-                holders.update(snapshot.held_by(self.core, number, now), now)
-
     # --- status ---------------------------------------------------------------------------------
+
+    async def _pause_asked(self, _arguments: Mapping[str, object]) -> None:
+        """End, so that the next daemon goes on as this one; the answer comes before the end."""
+        self._pausing = True
+        asyncio.get_running_loop().call_soon(self._stopping.set)
 
     async def _status(self, _arguments: Mapping[str, object]) -> status.Status:
         tables: list[TableState] = []
         if self._dataplane is not None:
-            tables = [await self._dataplane.get(number) for number in self._holders]
+            tables = [await self._dataplane.get(number) for number in self._book.holders]
         now = boottime()
-        counted = self._membership.counters()
         return snapshot.take(
             self.core,
             self._config,
             now,
-            holders=self._holders,
+            holders=self._book.holders,
             tables=tables,
             guard=self._guard.status() if self._guard else _WITNESS,
-            counters=status.Counters(
-                beats_sent=counted.get("sent", 0),
-                beats_received=counted.get("accepted", 0),
-                forged=counted.get("forged", 0) + counted.get("unknown_key", 0),
-                replayed=counted.get("late", 0),
-                malformed=counted.get("malformed", 0),
-                send_failures=sum(n for name, n in counted.items() if name.endswith(".unsent")),
-                late_pushes=self._pusher.stale if self._pusher else 0,
-                **self._counts,
+            counters=snapshot.counters(
+                self._membership.counters(),
+                self._book.counts,
+                self._pusher.stale if self._pusher else 0,
             ),
             keys=self._keyring.status(),
             dataplane=self._dataplane.name if self._dataplane else "none",

@@ -22,7 +22,7 @@ def next_incarnation(state: Path, cluster: str) -> int:
     Call it under the daemon's lock. Raises SaruError if the file is damaged, used up or cannot be
     written.
     """
-    path = state / f"{cluster}.incarnation"
+    path = _path(state, cluster)
     try:
         state.mkdir(parents=True, exist_ok=True)
         incarnation = _read(path) + 1
@@ -35,6 +35,19 @@ def next_incarnation(state: Path, cluster: str) -> int:
     except OSError as error:
         raise SaruError(f"cannot keep the incarnation in {path}: {error.strerror}") from None
     return incarnation
+
+
+def present_incarnation(state: Path, cluster: str) -> int:
+    """The newest incarnation of `cluster` under `state`, 0 if there was none. Raises SaruError."""
+    path = _path(state, cluster)
+    try:
+        return _read(path)
+    except OSError as error:
+        raise SaruError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _path(state: Path, cluster: str) -> Path:
+    return state / f"{cluster}.incarnation"
 
 
 def _read(path: Path) -> int:

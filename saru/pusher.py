@@ -48,22 +48,28 @@ class Pusher:
         self._renews: dict[int, Renew] = {}
         self._drop = False
         self._news = asyncio.Event()
+        self.idle = asyncio.Event()  # all orders have been carried out
+        self.idle.set()
 
     def push(self, push: Push) -> None:
         """Order a table to be replaced."""
         self._pushes[push.id] = push
-        self._news.set()
+        self._order()
 
     def renew(self, renew: Renew) -> None:
         """Order a deadline to be moved."""
         self._renews[renew.id] = renew
-        self._news.set()
+        self._order()
 
     def drop(self) -> None:
         """Order all tables to be deleted, before anything else."""
         self._pushes.clear()
         self._renews.clear()
         self._drop = True
+        self._order()
+
+    def _order(self) -> None:
+        self.idle.clear()
         self._news.set()
 
     async def run(self) -> None:
@@ -80,6 +86,7 @@ class Pusher:
                 await self._move(self._renews.pop(next(iter(self._renews))))
             else:
                 self._news.clear()
+                self.idle.set()
 
     async def empty(self) -> None:
         """Delete the tables of all of this cluster's ids."""

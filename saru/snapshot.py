@@ -98,6 +98,22 @@ def take(
     return msgspec.structs.replace(snapshot, problems=status.diagnose(snapshot))
 
 
+def counters(
+    membership: Mapping[str, int], counts: Mapping[str, int], late_pushes: int
+) -> status.Counters:
+    """What was counted: by the membership, by the daemon's book, and by its hand in the kernel."""
+    return status.Counters(
+        beats_sent=membership.get("sent", 0),
+        beats_received=membership.get("accepted", 0),
+        forged=membership.get("forged", 0) + membership.get("unknown_key", 0),
+        replayed=membership.get("late", 0),
+        malformed=membership.get("malformed", 0),
+        send_failures=sum(n for name, n in membership.items() if name.endswith(".unsent")),
+        late_pushes=late_pushes,
+        **counts,
+    )
+
+
 def _this(core: Coordinator, now: int) -> status.Director:
     roles = {Role.MASTER: State.MASTER, Role.CANDIDATE: State.CANDIDATE}
     states = [roles[core.role]] if core.role in roles else []

@@ -150,6 +150,15 @@ class Codec:
         self._decoder = msgspec.msgpack.Decoder(Beat)
         self._order_decoder = msgspec.msgpack.Decoder(Order)
 
+    @property
+    def sequence(self) -> int:
+        """The number of the newest datagram sent."""
+        return self._sequence
+
+    def go_on(self, incarnation: int, sequence: int) -> None:
+        """Go on after datagram `sequence` of an incarnation: others take no number twice."""
+        self.incarnation, self._sequence = incarnation, sequence
+
     def encode(self, message: Message | Order) -> list[bytes]:
         """The datagrams that carry `message`; send each on every road, in this order.
 

@@ -44,6 +44,20 @@ def time_option(_ctx: click.Context, _param: click.Parameter, value: str | None)
     return ns
 
 
+def await_end(config: Config, timeout: int) -> None:
+    """Wait until the daemon of this host has given its lock back, `timeout` ns at most."""
+    import time
+
+    from saru import duration, lock
+    from saru.errors import SaruError
+
+    end = time.monotonic_ns() + timeout
+    while any(owner.cluster == config.cluster.name for owner in lock.owners(config.daemon.run)):
+        if time.monotonic_ns() > end:
+            raise SaruError(f"after {duration.text(timeout)}: the daemon has not ended yet")
+        time.sleep(lock.PAUSE)
+
+
 def _load(ctx: click.Context, _: click.Parameter, path: Path | None) -> Config:
     from saru import config
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from saru.commands import time_option, with_config
+from saru.commands import await_end, time_option, with_config
 from saru.soundness import WEIGHT_MAX
 
 if TYPE_CHECKING:
@@ -77,23 +77,8 @@ def leave(wait: bool, timeout: int, config: Config) -> None:
     outcome = _ask(config, "leave", timeout, wait=wait)
     _say_moves(outcome)
     if wait:
-        _await_end(config, outcome.node, timeout)
+        await_end(config, timeout)
     click.echo(f"{outcome.node}: " + ("has left" if wait else "leaves"))
-
-
-def _await_end(config: Config, node: str, timeout: int) -> None:
-    """Wait until the daemon has given its lock back."""
-    import time
-
-    from saru import duration, lock
-    from saru.errors import SaruError
-
-    end = time.monotonic_ns() + timeout
-    while any(owner.cluster == config.cluster.name for owner in lock.owners(config.daemon.run)):
-        if time.monotonic_ns() > end:
-            after = duration.text(timeout)
-            raise SaruError(f"after {after}: {node} holds nothing, but has not ended")
-        time.sleep(lock.PAUSE)
 
 
 def _ask(config: Config, what: str, timeout: int, **arguments: Any) -> Outcome:

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`saru pause`: end the daemon so that the next one goes on where it stopped."""
+
+from __future__ import annotations
+
+import click
+
+from saru.commands import await_end, time_option, with_config
+from saru.config import Config
+
+
+@click.command()
+@click.option(
+    "--timeout",
+    callback=time_option,
+    default="30s",
+    metavar="TIME",
+    help="How long to wait at most: 30s, 500ms, 2m (default: 30s).",
+)
+@with_config
+def pause(timeout: int, config: Config) -> None:
+    """End the daemon for a restart: this director's blocks stay in its kernel.
+
+    They stay until its lease passes, deadtime at most; start the daemon again before that, and it
+    goes on as if nothing had been. If it does not come back, the others have the blocks as after
+    any failure. To end it for longer use leave, or systemctl stop saru.
+    """
+    from saru import control, duration, pause
+    from saru.errors import SaruError
+
+    path = control.socket_path(config.daemon.run, config.cluster.name)
+    control.ask(path, type(None), "pause", timeout=timeout / duration.SECOND)
+    await_end(config, timeout)
+    if not pause.path(config).exists():
+        raise SaruError(f"{config.director.name} has left instead of pausing; its log says why")
+    click.echo(f"{config.director.name}: pauses; start it again soon: systemctl start saru")
