@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from saru.core import suspension
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
+from saru.core.admission import Admission
 from saru.core.beat import Allocation, Beat, Role, Want
 from saru.core.granting import Director, Standing
 from saru.core.holding import Holding
@@ -21,7 +22,7 @@ from saru.core.mastership import Mastership
 from saru.core.notes import blocks_note, watch
 from saru.core.office import Office
 from saru.core.peer import Peer, Sent
-from saru.core.settings import Settings, differing
+from saru.core.settings import Settings
 from saru.core.share import Share
 from saru.core.speech import compose
 from saru.core.state import State
@@ -50,9 +51,8 @@ class Coordinator:
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
         self.holdings = {d.id: Holding(d.id) for d in settings.divisions}
         self.library = Library()
-        self.refused: dict[str, list[str]] = {}  # by node: the settings in which it differs
         self._blocks = {d.id: d.blocks for d in settings.divisions}
-        self.digest = settings.digest()
+        self.admission = Admission(settings, self._note)
         self.sent = Sent(settings.lease)
         self.seq = 0
         self._next_beat = now
@@ -74,7 +74,7 @@ class Coordinator:
     def receive(self, beat: Beat, now: int) -> list[Action]:
         """A beat has been received; `now` was read after that."""
         self._begin(now)
-        if beat.node != self.node and self._admits(beat):
+        if beat.node != self.node and self.admission.admits(beat):
             peer = self.peers.setdefault(beat.node, Peer(beat.node))
             if peer.is_news(beat):
                 self._hear(peer, beat, now)
@@ -180,7 +180,7 @@ class Coordinator:
         Only in the boot of the pause, and only once. ValueError if the settings differ in what all
         must share, or the clock has gone back.
         """
-        if differing(settings.digest(), state.settings):
+        if settings.digest() != state.settings:
             raise ValueError("the cluster's settings have changed")
         if now < state.at:
             raise ValueError("the clock has gone back")
@@ -191,6 +191,11 @@ class Coordinator:
         return core
 
     # --- what is so now -------------------------------------------------------------------------
+
+    @property
+    def refused(self) -> dict[str, list[str]]:
+        """By node: the settings in which it differs from this one."""
+        return self.admission.refused
 
     @property
     def term(self) -> Term | None:
@@ -252,19 +257,6 @@ class Coordinator:
             self._note(Change.LAPSED, self.node, "lapsed", "no quorum vouched for it in time")
             self.office.resign("its lease has passed")
             self._let_go(now, "its lease has passed")
-
-    def _admits(self, beat: Beat) -> bool:
-        keys = differing(self.digest, beat.settings)
-        if self.settings.nodes and beat.node not in self.settings.nodes:
-            keys = sorted({"cluster.nodes", *keys})
-        if keys and self.refused.get(beat.node) != keys:
-            text = "refused: its settings differ in " + ", ".join(keys)
-            self._note(Change.REFUSED, beat.node, text, "make them the same in both")
-        if keys:
-            self.refused[beat.node] = keys
-        else:
-            self.refused.pop(beat.node, None)
-        return not keys
 
     def _hear(self, peer: Peer, beat: Beat, now: int) -> None:
         old = peer.beat.session if peer.beat else None

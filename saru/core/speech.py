@@ -17,7 +17,7 @@ def compose(core: Coordinator, seq: int, asks: tuple[Ask, ...], now: int) -> Bea
         node=core.node,
         session=core.session,
         seq=seq,
-        settings=core.digest,
+        settings=core.admission.digest,
         term=core.term,
         role=core.role,
         hears=core.hears(now),

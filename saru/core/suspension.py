@@ -16,7 +16,7 @@ def capture(core: Coordinator, now: int) -> State:
     """All that `core` must know to go on, once it says and does nothing more."""
     return State(
         node=core.node,
-        settings=core.digest,
+        settings=core.admission.digest,
         at=now,
         start=core.start,
         session=core.session,
