@@ -86,6 +86,11 @@ class Group(click.Group):
     help="Take blocks from live directors only after this time (default: 30s).",
 )
 @click.option(
+    "--witness",
+    is_flag=True,
+    help="Run as a voter that holds no blocks, and not at all unless cluster.witnesses says so.",
+)
+@click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -98,6 +103,7 @@ def saru(
     debug: bool,
     log_facility: str | None,
     join_delay: str | None,
+    witness: bool,
     config: Path | None,
 ) -> None:
     """Several directors serve one virtual IP; never two accept the same block.
@@ -105,21 +111,28 @@ def saru(
     Without a command: run the daemon in the foreground.
     """
     if ctx.invoked_subcommand is None:
-        _run_daemon(debug, log_facility, join_delay, config)
-    elif debug or log_facility is not None or join_delay is not None:
+        _run_daemon(debug, log_facility, join_delay, witness, config)
+    elif debug or log_facility is not None or join_delay is not None or witness:
         raise click.UsageError(
-            "--debug, --log_facility and --join_delay are for the daemon; "
+            "--debug, --log_facility, --join_delay and --witness are for the daemon; "
             f"leave them out before {ctx.invoked_subcommand!r}"
         )
 
 
 def _run_daemon(
-    debug: bool, log_facility: str | None, join_delay: str | None, path: Path | None
+    debug: bool,
+    log_facility: str | None,
+    join_delay: str | None,
+    witness: bool,
+    path: Path | None,
 ) -> None:
     from saru import config, daemon
 
     given = {} if join_delay is None else {"times": {"join_delay": join_delay}}
-    daemon.run(config.load(path, given=given), debug, log_facility)
+    loaded = config.load(path, given=given)
+    if witness:
+        loaded.must_be_witness()
+    daemon.run(loaded, debug, log_facility)
 
 
 def main() -> NoReturn:

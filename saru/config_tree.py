@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from saru.core.settings import Division, Quorum, Settings
+from saru.errors import ConfigError
 
 
 class MembershipKind(enum.StrEnum):
@@ -160,6 +161,18 @@ class Config(msgspec.Struct, frozen=True):
     def witness(self) -> bool:
         """Whether this node is a voter that holds no blocks."""
         return self.director.name in self.cluster.witnesses
+
+    def must_be_witness(self) -> None:
+        """Raises ConfigError if this node can hold blocks."""
+        if not self.witness:
+            place = f"{self.path}: " if self.path else ""
+            raise ConfigError(
+                [
+                    f'{place}cluster.witnesses: this node, "{self.director.name}", is not among '
+                    "them, and --witness is for those who are; name it there, in the file of every "
+                    "node, or start it without --witness"
+                ]
+            )
 
     def settings(self) -> Settings:
         """The part of it that the core runs on."""

@@ -268,6 +268,8 @@ def diagnose(status: Status) -> tuple[str, ...]:
     for director in status.directors:
         if director.name != status.node:
             found.extend(_ailments(director))
+            if State.SILENT in director.states and status.quorum.rule == "none":
+                found.append(f"{director.name} may be serving the same blocks as {status.node} now")
     for key in status.keys:
         for name in key.differing:
             found.append(

@@ -145,6 +145,7 @@ class Node:
         commands = [] if self.witness else [[*saru, "rules", "apply"], [*saru, "link", "up"]]
         # It says where it logs to what stands before: a start that fails is told in start.log.
         daemon = [*PRIORITY, *saru, "--debug", "--log_facility", str(self.directory / "saru.log")]
+        daemon += ["--witness"] if self.witness else []
         script = " && ".join([*map(shlex.join, commands), f"exec {shlex.join(daemon)}"])
         (self.directory / "start.log").unlink(missing_ok=True)
         self._daemon = self._network.start(

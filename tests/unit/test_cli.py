@@ -34,7 +34,9 @@ PROJECT = Path(__file__).parents[2]
 def config(tmp_path: Path) -> Path:
     """A configuration whose daemon would live below `tmp_path`."""
     path = tmp_path / "saru.conf"
-    path.write_text(f'[daemon]\nrun = "{tmp_path}/run"\nstate = "{tmp_path}/lib"\n')
+    path.write_text(
+        f'[daemon]\nrun = "{tmp_path}/run"\nstate = "{tmp_path}/lib"\n[director]\nname = "walter"\n'
+    )
     return path
 
 
@@ -122,8 +124,13 @@ def run(capsys: pytest.CaptureFixture[str], words: str, **paths: Path) -> tuple[
          " (see: saru table delete --help)"),
         (
             "--debug status",
-            "--debug, --log_facility and --join_delay are for the daemon; "
+            "--debug, --log_facility, --join_delay and --witness are for the daemon; "
             "leave them out before 'status' (see: saru --help)",
+        ),
+        (
+            "--config {config} --witness",
+            'cluster.witnesses: this node, "walter", is not among them, and --witness is for those '
+            "who are; name it there, in the file of every node, or start it without --witness",
         ),
         ("status --config /no/such", "/no/such: there is no such file; write one, or name another"),
         ("--config /no/such", "/no/such: there is no such file; write one, or name another"),

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real daemons and real packets: few voters, and restarts without a break."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deploy.lab import cluster as clusters
+from deploy.lab.cluster import Cluster
+from deploy.lab.configuration import NAMESPACES, Plan, Times
+from deploy.lab.node import Node, wait_until
+from saru.status import State
+from tests.net.probes import names, probing
+from tests.net.test_nemesis import RATE, Ledger
+
+BLOCKS = 256
+# A restart is three programs of Python here (rules, link, daemon), and this machine may be busy.
+LONG = Times(keepalive=600, deadtime=6000, initdead=12_300, join_delay=0)
+
+
+@contextmanager
+def probed(shape: Plan) -> Iterator[tuple[Cluster, Ledger]]:
+    """A settled cluster, with probes into every block all the time."""
+    with Cluster(f"saru-voters-{uuid.uuid4().hex[:6]}", shape) as cluster:
+        cluster.wait_settled()
+        ledger = Ledger(names(cluster), prefix=f"{cluster.name} ")
+        with probing(cluster, ledger, BLOCKS, RATE):
+            yield cluster, ledger
+
+
+def wait_answered(ledger: Ledger) -> None:
+    """Every block is answered by somebody, from now on."""
+    since = time.monotonic_ns()
+    wait_until("every block is answered", lambda: len(ledger.answered(since)) == BLOCKS)
+
+
+def changes(cluster: Cluster) -> list[str]:
+    """What the daemons have told of blocks gained and lost."""
+    lines = [line for node in cluster.nodes.values() for line in node.log().splitlines()]
+    return [line for line in lines if "gained" in line or "lost" in line]
+
+
+def restarted(node: Node, ledger: Ledger) -> None:
+    """A pause, with the kernel left alone in between."""
+    status = node.status()
+    assert status is not None
+    node.run("pause")
+    wait_until("the daemon has ended", lambda: not node.running)
+    wait_answered(ledger)
+    assert not node.running
+    node.start()
+    node.wait_ready()
+    after = node.status()
+    assert after is not None
+    assert after.session == status.session, node.log()
+
+
+def test_a_rolling_restart_costs_no_block_its_holder() -> None:
+    with probed(clusters.plan(3, times=LONG, blocks=BLOCKS)) as (cluster, ledger):
+        wait_answered(ledger)
+        before = changes(cluster)
+        for node in cluster.nodes.values():
+            restarted(node, ledger)
+            assert "goes on after a pause" in node.log()
+        wait_until("a master is heard by all", lambda: not cluster.unsettled())
+        wait_answered(ledger)
+        assert changes(cluster) == before
+        assert not ledger.twice()
+
+
+def test_two_directors_and_a_witness_are_safe_and_go_on_without_one_of_the_three() -> None:
+    with probed(clusters.plan(2, witnesses=1, times=NAMESPACES, blocks=BLOCKS)) as (
+        cluster,
+        ledger,
+    ):
+        walter, wendy, witness = cluster.nodes.values()
+        assert witness.witness
+        assert witness.sees(witness.name, State.WITNESS)
+        assert witness.held() == 0
+        for alone, other in ((walter, wendy), (wendy, walter)):
+            cluster.cut([[alone.name], [other.name, witness.name]])
+            wait_until("the other has all", lambda: other.held() == BLOCKS)  # noqa: B023
+            assert alone.held() == 0
+            wait_answered(ledger)
+            cluster.heal()
+            cluster.wait_settled()
+        cluster.power_cut(witness.name)
+        wait_until("the witness is missed", lambda: walter.sees(witness.name, State.SILENT))
+        cluster.wait_settled()
+        wait_answered(ledger)
+        assert not ledger.twice()
+
+
+def test_without_a_quorum_both_sides_of_a_cut_serve_and_say_what_that_means() -> None:
+    with probed(clusters.plan(2, times=NAMESPACES, blocks=BLOCKS)) as (cluster, ledger):
+        assert not ledger.twice()
+        walter, wendy = cluster.nodes.values()
+        for node in (walter, wendy):
+            assert 'The quorum is "none"' in node.log()
+            assert "in such a partition two of them accept the same block" in node.log()
+        cluster.cut([[walter.name], [wendy.name]])
+        for node, other in ((walter, wendy), (wendy, walter)):
+            wait_until("it serves everything", lambda: node.held() == BLOCKS)  # noqa: B023
+            status = node.status()
+            assert status is not None
+            said = " ".join(status.problems)
+            assert 'quorum is "none": directors that are cut off from each other' in said
+            assert f"{other.name} may be serving the same blocks as {node.name} now" in said
+        wait_answered(ledger)
+        wait_until("two accept the same block, as they said", ledger.twice)
+        cluster.heal()
+        cluster.wait_settled()
+        # What was on its way when they settled is known by now.
+        wait_answered(ledger)
+        before = len(ledger.twice())
+        wait_answered(ledger)
+        assert len(ledger.twice()) == before
+        for node in (walter, wendy):
+            status = node.status()
+            assert status is not None
+            assert "may be serving" not in " ".join(status.problems)
