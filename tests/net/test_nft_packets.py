@@ -7,13 +7,13 @@ which it goes to the row's own chain and id; whether it matched is noted there.
 
 from __future__ import annotations
 
-import json
-import subprocess
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from saru import nft
 from saru.core.blocks import Map, Sense
 from saru.core.settings import Division
 from saru.dataplane import fields, layout
@@ -129,21 +129,19 @@ def ruleset(version: int, wanted: list[Case]) -> str:
 
 
 def matched() -> set[str]:
-    listed = subprocess.run(
-        ["nft", "-j", "list", "set", layout.FAMILY, layout.TABLE, "matched"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return set(json.loads(listed.stdout)["nftables"][1]["set"].get("elem", []))
+    listed = nft.listing(f"list set {layout.FAMILY} {layout.TABLE} matched")
+    (found,) = (each["set"] for each in listed if "set" in each)
+    return set(found.get("elem", []))
 
 
-def check(version: int, wanted: list[Case]) -> None:
+def check(version: int, wanted: list[Case], *, linear: int | None = None, then: str = "") -> None:
+    """Judge all of it. `then` are commands for nft that come after the rules."""
     with Wire() as wire:
-        subprocess.run(["nft", "-f", "-"], input=ruleset(version, wanted), text=True, check=True)
+        nft.run(ruleset(version, wanted) + then)
         for case in wanted:
             for packet in case.row.packets:
-                wire.send(packet, case.mac, MULTICAST_MAC if case.row.multicast else MAC)
+                mac = MULTICAST_MAC if case.row.multicast else MAC
+                wire.send(packet, case.mac, mac, linear)
         found = matched()
     wrong = [
         f"{case}: {'missed' if case.matches else 'matched'}"
@@ -157,6 +155,43 @@ def check(version: int, wanted: list[Case]) -> None:
 def test_packets(version: int) -> None:
     """Each row of the table."""
     check(version, list(cases(version, 64)))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_packets_in_pieces(version: int) -> None:
+    """The same with nothing but the IP header in one piece."""
+    header = 20 if version == 4 else 40
+    wanted = [
+        case
+        for case in cases(version, 64)
+        if all(len(packet) > header for packet in case.row.packets)
+    ]
+    check(version, wanted, linear=header)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("state", ["no table", "no lease", "its time is up", "another division"])
+def test_without_a_table_in_force_nothing_matches(version: int, state: str) -> None:
+    """Whatever is held."""
+    wanted = [
+        dataclasses.replace(case, held=frozenset(range(64)), matches=False)
+        for case in cases(version, 64)
+        if case.matches
+    ]
+    table, then = f"{layout.FAMILY} {layout.TABLE}", ""
+    for case in wanted:
+        number = case.division.id
+        lease, until = layout.lease_set(number), layout.until_set(number)
+        if state == "no table":
+            then += f"flush set {table} {layout.held_set(number)}\n"
+        elif state == "its time is up":
+            then += f"flush set {table} {until}\nadd element {table} {until} {{ 0-1000000000 }}\n"
+        else:
+            then += f"flush set {table} {lease}\n"
+        if state == "another division":
+            key = layout.division_key(64, SEED + 1)
+            then += f"add element {table} {lease} {{ {key} timeout 1h }}\n"
+    check(version, wanted, then=then)
 
 
 @pytest.mark.parametrize("blocks", [2, 1024, 65536])

@@ -9,7 +9,8 @@ import struct
 import subprocess
 from types import TracebackType
 
-_TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
+_TUNSETIFF, _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
+_ETHERNET = 14  # bytes
 MAC, MULTICAST_MAC = bytes.fromhex("005056140340"), bytes.fromhex("01005e140340")
 
 
@@ -19,7 +20,7 @@ class Wire:
     def __init__(self, interface: str = "probe0") -> None:
         self.interface = interface
         self._file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-        request = struct.pack("16sH22x", interface.encode(), _IFF_TAP | _IFF_NO_PI)
+        request = struct.pack("16sH22x", interface.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR)
         fcntl.ioctl(self._file, _TUNSETIFF, request)
         subprocess.run(["ip", "link", "set", interface, "address", MAC.hex(":"), "up"], check=True)
 
@@ -34,7 +35,16 @@ class Wire:
     ) -> None:
         os.close(self._file)
 
-    def send(self, packet: bytes, source: bytes, destination: bytes = MAC) -> None:
-        """Let a frame with an IP packet come in; the kernel has seen it through on return."""
+    def send(
+        self, packet: bytes, source: bytes, destination: bytes = MAC, linear: int | None = None
+    ) -> None:
+        """Let a frame with an IP packet come in; the kernel has seen it through on return.
+
+        `linear` is how many bytes of the packet lie in one piece there; all, if it is None.
+        """
         kind = 0x86DD if packet[0] >> 4 == 6 else 0x0800
-        os.write(self._file, destination + source + struct.pack("!H", kind) + packet)
+        frame = destination + source + struct.pack("!H", kind) + packet
+        header = struct.pack(
+            "=BBHHHH", 0, 0, _ETHERNET + (len(packet) if linear is None else linear), 0, 0, 0
+        )
+        os.write(self._file, header + frame)
