@@ -134,7 +134,7 @@ def run(stage: Stage, keep: bool, say: Progress) -> Played:
 
 def show(reports: Sequence[Report], stage: Stage) -> None:
     """Print the table, and what it comes to."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print()
     console.print(table.table(reports, stage.directors))
     console.print()

@@ -10,13 +10,16 @@ from rich.text import Text
 
 from deploy.demonstration.record import Family, Report
 
+PHASE = 24
+"""Columns at least for what a phase is called, however many directors there are."""
+
 
 def table(reports: Sequence[Report], directors: Sequence[str]) -> Table:
     """A row a phase; who comes in from nowhere has a column too."""
     names = list(directors)
     names += sorted({name for report in reports for name in report.per_director} - set(names))
     made = Table(box=None, pad_edge=False, header_style="bold")
-    made.add_column("phase", overflow="fold")
+    made.add_column("phase", overflow="fold", min_width=PHASE)
     for title in ("probes", "one", "none", "two", *names, "IPv6\none of", "back\nafter"):
         made.add_column(title, justify="right")
     made.add_column("")

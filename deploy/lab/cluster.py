@@ -32,6 +32,7 @@ from deploy.lab.cache import LabError
 from deploy.lab.configuration import Plan, Settings, Times
 from deploy.lab.network import ALL, Network
 from deploy.lab.node import Node, held, wait_until
+from saru.status import State
 
 DATAPLANE: Settings = {"director": {"dataplane": "nftables"}}
 """Named, so that a host which has the module loaded does the same."""
@@ -196,7 +197,7 @@ class Cluster:
         """Why the nodes whose daemons run are not settled; empty if they are.
 
         They are if all of them hear the same master, and the directors among them hold all
-        blocks, each at least one, as each says of its own kernel.
+        blocks, each but a drained one at least one, as each says of its own kernel.
         """
         running = [node for node in self.nodes.values() if node.running]
         statuses = [node.status() for node in running]
@@ -206,7 +207,7 @@ class Cluster:
                 return f"{node.name} does not answer"
             masters.add(status.master)
             mine = held(status)
-            if not node.witness and not mine:
+            if not node.witness and not mine and not node.sees(node.name, State.DRAINED):
                 return f"{node.name} holds no block"
             total += mine
         if len(masters) != 1 or None in masters:

@@ -103,6 +103,7 @@ def test_planned_changes_break_no_connection() -> None:
                 lambda: wendy.run("drain", "walter"),
                 lambda: walter.held() == 0,
             )
+            cluster.wait_settled()  # a drained director needs no block for that
             planned(
                 "walter is back",
                 lambda: wendy.run("undrain", "walter"),
