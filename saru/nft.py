@@ -44,6 +44,7 @@ def _library() -> ctypes.CDLL:
         "nft_ctx_get_error_buffer": (text, [context]),
         "nft_ctx_output_set_flags": (None, [context, ctypes.c_uint]),
         "nft_run_cmd_from_buffer": (number, [context, text]),
+        "nft_run_cmd_from_filename": (number, [context, text]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)
@@ -87,13 +88,24 @@ def _run(commands: str, flags: int) -> str:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
         library.nft_ctx_output_set_flags(context, flags)
-        status = library.nft_run_cmd_from_buffer(context, commands.encode())
-        if status:
+        if _carry_out(library, context, commands):
             raise _refusal(library.nft_ctx_get_error_buffer(context).decode(errors="replace"))
         printed: bytes = library.nft_ctx_get_output_buffer(context)
         return printed.decode(errors="replace")
     finally:
         library.nft_ctx_free(context)
+
+
+def _carry_out(library: ctypes.CDLL, context: int, commands: str) -> int:
+    """Not 0 if nft refuses."""
+    if "\n" not in commands.rstrip("\n"):
+        return int(library.nft_run_cmd_from_buffer(context, commands.encode()))
+    # Of a file nft says which line it refuses; of a buffer it shows the first, whichever it was.
+    with open(os.memfd_create("nftables"), "w", encoding="utf-8") as file:
+        file.write(commands)
+        file.flush()
+        path = f"/proc/self/fd/{file.fileno()}"
+        return int(library.nft_run_cmd_from_filename(context, path.encode()))
 
 
 def _refusal(said: str) -> SaruError:

@@ -43,13 +43,20 @@ def apply(config: Config | None) -> list[str]:
             nft.run(made + commands)
         except nft.NftError as fault:
             if attempt == ATTEMPTS or _read() == found:
-                raise OutageError(
-                    f"{fault}; these rules need the kernel's nftables with jhash, "
-                    "connection tracking, fib and tproxy"
-                ) from fault
+                raise OutageError(f"{fault}; {_mend(str(fault))}") from fault
         else:
             return [f"nftables: {each}" for each in done]
     raise AssertionError("unreachable: the last attempt raises")
+
+
+def _mend(said: str) -> str:
+    """What to do about a refusal in nft's words."""
+    if "File exists" in said or "datatype mismatch" in said:
+        return f"table {FAMILY} {TABLE} has something else of a name that is Saru's; take it out"
+    return (
+        "this kernel may lack what these rules need: "
+        "nf_tables with jhash, connection tracking, fib and tproxy"
+    )
 
 
 def _wanted(config: Config | None) -> Sequence[Chain]:

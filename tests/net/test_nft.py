@@ -19,6 +19,8 @@ def test_a_refusal_is_one_line_in_nfts_own_words() -> None:
     with pytest.raises(nft.NftError, match=r"^nftables: [^\n]*No such file or directory[^\n]*$"):
         nft.run("add table inet a\nadd rule inet a nosuch accept\n")
     assert nft.listing("list tables") == [], "a part of a refused transaction stayed"
+    with pytest.raises(nft.NftError, match=r"\(at: add rule inet a nosuch accept\)$"):
+        nft.run("add table inet a\nadd rule inet a nosuch accept\n")
     with pytest.raises(nft.NftError, match=r"syntax error, unexpected .* \(at: ad table inet a\)$"):
         nft.run("ad table inet a")
 
