@@ -10,6 +10,8 @@ built-in chain:
 - mangle and nat SARU-POSTROUTING, for LVS-NAT: of the real servers' packets, which all directors
   receive, one director sends each on. iptables allows no DROP in nat, so mangle decides and nat
   only masquerades what came that far.
+
+They are written as iptables takes them; saru.rules.nft_model says the same in nftables' words.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saru.dataplane.layout import FAMILY, TABLE
-from saru.rules.nft_model import Chain, Hook
+from saru.rules.nft_model import NAMES, Chain, Hook
 
 _NAMES = f"{FAMILY} {TABLE}"
 
@@ -121,5 +121,5 @@ def _hook_of(chain: FoundChain | Chain) -> tuple[Hook | None, str]:
 
 
 def _extra(found: Found, wanted: Sequence[Chain]) -> Iterator[str]:
-    names = {chain.name for chain in wanted}
-    return (name for name in found.chains if name not in names)
+    asked = {chain.name for chain in wanted}
+    return (name for name in found.chains if name in NAMES - asked)

@@ -64,6 +64,8 @@ _MULTICAST = ("multicast", Hook("filter", "prerouting", -300))
 # Nothing leads there. As long as such a rule exists the kernel joins fragments before anybody looks
 # at them, as connection tracking would; without that only the first one has ports.
 DEFRAGMENTATION = Chain("defragmentation", None, ("meta l4proto udp tproxy to :1",))
+NAMES = frozenset({DEFRAGMENTATION.name, _MULTICAST[0], *(name for name, _ in _HOOKS.values())})
+"""All chains that can be Saru's. Others of the table are somebody's who asks for blocks himself."""
 
 
 def tag(rule: str) -> str:

@@ -163,11 +163,12 @@ def test_each_damage_is_named_and_only_its_chain_made_anew(wanted: tuple[Chain, 
 
 
 def test_what_nothing_asks_for_goes(wanted: tuple[Chain, ...]) -> None:
-    found = as_found(wanted, strangers=FoundChain(None, "", ("theirs",)))
-    assert differences(found, wanted) == ["chain strangers is there, but nothing asks for it"]
+    """Of Saru's chains, that is."""
+    found = as_found(wanted, nat=FoundChain(None, "", ()), theirs=FoundChain(None, "", ("",)))
+    assert differences(found, wanted) == ["chain nat is there, but nothing asks for it"]
     commands, words = transaction(found, wanted)
-    assert commands == "flush chain inet saru strangers\ndelete chain inet saru strangers\n"
-    assert words == ["chain strangers removed"]
+    assert commands == "flush chain inet saru nat\ndelete chain inet saru nat\n"
+    assert words == ["chain nat removed"]
 
 
 def test_a_dormant_table_is_woken(wanted: tuple[Chain, ...]) -> None:
