@@ -14,7 +14,7 @@ from typing import Any
 import sdnotify
 from msgspec import structs
 
-from saru import authkeys, control, log, pause, snapshot, status
+from saru import authkeys, control, earlier_lease, log, pause, snapshot, status
 from saru.book import Book
 from saru.config import Config
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
@@ -52,15 +52,18 @@ def run(config: Config, debug: bool, log_facility: str | None) -> None:
         keys = authkeys.load(config.heartbeat.authkeys)
         for text in (*config.warnings, *config.caveats()):
             logger.warning("%s", text)
-        asyncio.run(Daemon(config, keys).main())
+        earlier = earlier_lease.remember(
+            config.daemon.state, config.cluster.name, config.times.deadtime
+        )
+        asyncio.run(Daemon(config, keys, earlier).main())
 
 
 class Daemon:
     """The shell around one Coordinator: its clock, its roads, its hand in the kernel."""
 
-    def __init__(self, config: Config, keys: authkeys.Keys) -> None:
+    def __init__(self, config: Config, keys: authkeys.Keys, earlier: int) -> None:
         self._config = config
-        settings = config.settings()
+        settings = structs.replace(config.settings(), earlier_lease=earlier)
         self._settings = settings
         self._book = Book(settings.divisions, boottime())
         # The incarnation is not known before it is clear whether this goes on as an earlier one.
@@ -172,7 +175,7 @@ class Daemon:
             "%s: starts (incarnation %d, takes part in %.3g s)",
             self._name,
             incarnation,
-            self._settings.initdead / SECOND,
+            self._settings.start_wait / SECOND,
         )
         if share.drained:
             logger.info(
@@ -354,6 +357,8 @@ class Daemon:
         self._book.count(note.change)
         if note.change is Change.READY:
             self._systemd.notify("READY=1")
+            config = self._config
+            earlier_lease.forget(config.daemon.state, config.cluster.name, config.times.deadtime)
 
     # --- status ---------------------------------------------------------------------------------
 

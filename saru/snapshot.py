@@ -80,7 +80,7 @@ def take(
             have=len(contact) >= core.needed,
         ),
         lease_left_ms=max(0, core.lease - now) // MS,
-        wait_left_ms=max(0, start + settings.initdead - now) // MS,
+        wait_left_ms=max(0, start + settings.start_wait - now) // MS,
         join_left_ms=max(0, start + settings.join_delay - now) // MS,
         keepalive_ms=settings.keepalive // MS,
         deadtime_ms=settings.deadtime // MS,

@@ -10,7 +10,7 @@ from pathlib import Path
 from deploy.lab import topology
 
 Settings = Mapping[str, Mapping[str, object]]
-"""Values by section and key, as in saru.conf."""
+"""Values by section and key, as in saru.conf; the section of the only id is called `[id]`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def config(plan: Plan, name: str, places: Places | None = None, own: Settings | 
         "heartbeat": {"interfaces": ["eth1", "eth2"], "authkeys": str(places.authkeys)},
         "rules": {"mode": plan.rules_mode},
         "daemon": {"run": str(places.run), "state": str(places.state)},
+        "[id]": {"id": 1, "blocks": plan.blocks},
     }
     if name not in plan.witnesses:
         sections["link"] = {
@@ -77,7 +78,6 @@ def config(plan: Plan, name: str, places: Places | None = None, own: Settings | 
         for section, values in settings.items():
             sections[section] = {**sections.get(section, {}), **values}
     parts = [_toml(f"[{section}]", values) for section, values in sections.items()]
-    parts.append(_toml("[[id]]", {"id": 1, "blocks": plan.blocks}))
     for vip in () if name in plan.witnesses else (topology.VIP, topology.VIP6):
         for protocol in ("tcp", "udp"):
             service = {"vip": vip, "protocol": protocol, "ports": [topology.PORT]}

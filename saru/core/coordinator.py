@@ -228,7 +228,7 @@ class Coordinator:
 
     def joined(self, now: int) -> bool:
         """Whether it may take blocks from a live holder."""
-        return now >= self.start + max(self.settings.join_delay, self.settings.initdead)
+        return now >= self.start + max(self.settings.join_delay, self.settings.start_wait)
 
     def leased(self, now: int) -> bool:
         """Whether it has a lease."""
@@ -398,7 +398,7 @@ class Coordinator:
         times = [
             self._next_beat,
             self.lease,
-            self.start + self.settings.initdead,
+            self.start + self.settings.start_wait,
             self.start + self.settings.join_delay,
             *self.office.times(),
             *self.voter.times(self.office.asks(now)),

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True):
     # Each director's own; not part of the digest.
     join_delay: int = 0
     warntime: int = 0
+    earlier_lease: int = 0
+    """The L of settings that this node had before, and may have vouched by; 0: of none."""
 
     @property
     def lease(self) -> int:
@@ -49,7 +51,16 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def lease_plus(self) -> int:
         """L+ = L (1 + rho) / (1 - rho), rounded up."""
-        return -(-self.deadtime * (100 + RHO_PERCENT) // (100 - RHO_PERCENT))
+        return _plus(self.deadtime)
+
+    @property
+    def start_wait(self) -> int:
+        """How long R8's wait is: `initdead`, and L+ of earlier settings if that is longer.
+
+        Who comes back with a shorter deadtime has vouched, for directors that still have the
+        longer one, for longer than `initdead` is now.
+        """
+        return max(self.initdead, _plus(self.earlier_lease))
 
     @property
     def answer_age(self) -> int:
@@ -81,6 +92,10 @@ KEYS = {
     "initdead": "times.initdead",
     "divisions": "id (id, blocks, seed; or the hosts' byte orders)",
 }
+
+
+def _plus(lease: int) -> int:
+    return -(-lease * (100 + RHO_PERCENT) // (100 - RHO_PERCENT))
 
 
 def differing(ours: bytes, theirs: bytes) -> list[str]:

@@ -23,7 +23,7 @@ class Voter:
 
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
-        return now >= self._start + self._settings.initdead
+        return now >= self._start + self._settings.start_wait
 
     def heard(self, term: Term | None, asks: Iterable[Ask], now: int) -> tuple[Heard, ...]:
         """R1: whom this node, in `term`, hears, and for whom it vouches.

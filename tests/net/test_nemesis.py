@@ -15,18 +15,17 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from deploy.demonstration.record import Record
 from deploy.lab import cluster as clusters
 from deploy.lab.cluster import Cluster
 from deploy.lab.configuration import Plan
 from deploy.lab.node import wait_until
 from tests.net.faults import KINDS, Fault
+from tests.net.ledger import Ledger
 from tests.net.probes import names, probing
 
 BLOCKS = 256
@@ -34,27 +33,6 @@ RATE = 1300
 """Probes a second: each block five times."""
 CALM = 0.5
 """The chance that a round ends with everything whole and answered."""
-
-
-class Ledger(Record):
-    """A record that is also asked what became of single blocks."""
-
-    def twice(self) -> list[int]:
-        """The probes that two directors accepted."""
-        return [number for number, by in enumerate(self._accepted) if by.bit_count() > 1]
-
-    def who(self, number: int) -> str:
-        """A probe in words: its block, and who accepted it."""
-        names = [name for bit, name in enumerate(self._names) if self._accepted[number] >> bit & 1]
-        return f"block {self._blocks[number]}: {', '.join(names) or 'nobody'}"
-
-    def answered(self, since: int) -> dict[int, int]:
-        """By block, when the first probe was sent, of those since then, that was accepted."""
-        found: dict[int, int] = {}
-        for number in range(bisect_left(self._sent, since), len(self._sent)):
-            if self._accepted[number]:
-                found.setdefault(self._blocks[number], self._sent[number])
-        return found
 
 
 @dataclass
