@@ -13,8 +13,9 @@ from deploy.lab.cluster import Cluster
 from deploy.lab.configuration import NAMESPACES, Plan, Times
 from deploy.lab.node import Node, wait_until
 from saru.status import State
+from tests.net.ledger import Ledger
 from tests.net.probes import names, probing
-from tests.net.test_nemesis import RATE, Ledger
+from tests.net.test_nemesis import RATE
 
 BLOCKS = 256
 # A restart is three programs of Python here (rules, link, daemon), and this machine may be busy.
