@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """nftables from within the process: what `nft -f` does, through libnftables and without a program.
 
-`run` and `listing` make a context of their own, work in the calling thread's network namespace,
-and let other threads run meanwhile. What is asked for is one transaction: all of it or nothing.
+`run` and `listing` work in the calling thread's network namespace, and let other threads run
+meanwhile, but for those that want the library, too. What is asked for is one transaction: all of it
+or nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import functools
 import json
 import os
+import threading
 from typing import Any
 
 from saru.errors import OutageError, SaruError
@@ -21,6 +23,8 @@ NOT_INSTALLED = f"{LIBRARY} is not there (on Debian: apt-get install libnftables
 NOT_PERMITTED = "nftables refuses: this needs CAP_NET_ADMIN (run it as root)"
 
 _JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
+# The library does not say that two threads may use it, even with a context each.
+_alone = threading.Lock()
 _TERSE = 1 << 11  # NFT_CTX_OUTPUT_TERSE
 
 
@@ -80,7 +84,11 @@ def listing(commands: str, *, elements: bool = True) -> list[dict[str, Any]]:
 
 
 def _run(commands: str, flags: int) -> str:
-    library = _library()
+    with _alone:
+        return _run_alone(_library(), commands, flags)
+
+
+def _run_alone(library: ctypes.CDLL, commands: str, flags: int) -> str:
     context = library.nft_ctx_new(0)
     if not context:
         raise OutageError(f"{LIBRARY} does not start: {os.strerror(errno.ENOMEM)}")

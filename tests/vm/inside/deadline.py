@@ -14,15 +14,14 @@ proved, and the same is tried again with more time.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from tests.prober import ENOUGH, Prober, Seen
 from tests.vm.inside import family as saru
 
 LEASE = 300_000_000
@@ -30,8 +29,6 @@ LEASE = 300_000_000
 TRIES = 6
 """Each with twice the time of the one before."""
 PERIOD = 0.05
-ENOUGH = 50
-"""Probes that must have been refused after a deadline, and as many accepted before it."""
 REFUSED = 3
 """A child's status if the kernel refuses what it sends."""
 
@@ -67,60 +64,6 @@ def late_pusher(lease: int, serial: int, renews: bool) -> int:
         except saru.RefusedError:
             os._exit(REFUSED)
     os._exit(0)
-
-
-@dataclass
-class Seen:
-    """What the probes told."""
-
-    accepted: list[int] = field(default_factory=list)
-    """When each accepted one was begun."""
-    refused: list[int] = field(default_factory=list)
-    """When each of the others was done."""
-    accepted_again: int = 0
-    """Accepted after another had been refused."""
-
-
-class Prober:
-    """UDP probes to this host's own port 9, which a rule with the match guards."""
-
-    def __init__(self) -> None:
-        self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.receiver.bind(("127.0.0.1", 9))
-        self.receiver.setblocking(False)
-        self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sender.bind(("127.0.0.1", 40000))
-        self.seen = Seen()
-
-    def probe(self) -> None:
-        seen = self.seen
-        begun = saru.now()
-        self.sender.sendto(b"", ("127.0.0.1", 9))
-        try:
-            self.receiver.recv(1)
-            accepted = True
-        except BlockingIOError:
-            accepted = False
-        done = saru.now()
-        if accepted:
-            seen.accepted_again += len(seen.refused) > 0
-            seen.accepted.append(begun)
-        else:
-            seen.refused.append(done)
-
-    def until(self, when: int) -> None:
-        while saru.now() < when:
-            self.probe()
-
-    def past(self, deadline: int) -> None:
-        """Probe until the deadline has passed and ENOUGH more have been refused.
-
-        A kernel that never refuses is given up, and found out by the figures.
-        """
-        self.until(deadline)
-        enough = len(self.seen.refused) + ENOUGH
-        while len(self.seen.refused) < enough and saru.now() < deadline + 10 * saru.SECOND:
-            self.probe()
 
 
 def current_deadline(family: saru.Family) -> int:
