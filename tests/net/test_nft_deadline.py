@@ -43,8 +43,10 @@ def rules() -> None:
         layout.definitions([1])
         + "add chain inet saru probes { type filter hook input priority 0; }\n"
         + f"add rule inet saru probes udp dport 9 {matches} accept\n"
-        + "add rule inet saru probes udp dport 9 drop\n"
+        + "add rule inet saru probes udp dport 9 reject\n"
     )
+    # The kernel limits how many errors it tells of.
+    Path("/proc/sys/net/ipv4/icmp_ratemask").write_text("0")
 
 
 @pytest.fixture

@@ -151,8 +151,10 @@ def chosen(words: list[str]) -> Scenario:
 def main() -> None:
     scenario = chosen(sys.argv[1:])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    # The kernel limits how many errors it tells of.
+    Path("/proc/sys/net/ipv4/icmp_ratemask").write_text("0")
     guard = "-p udp --dport 9"
-    for rule in (f"{guard} -m saru --id 1 -j ACCEPT", f"{guard} -j DROP"):
+    for rule in (f"{guard} -m saru --id 1 -j ACCEPT", f"{guard} -j REJECT"):
         subprocess.run(["iptables-legacy", "-A", "INPUT", *rule.split()], check=True)
     with saru.Family() as family:
         prober = Prober()
