@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from saru import config
+from saru import cli, config
 from saru.config import Config
 from saru.core.blocks import Sense
 from saru.core.settings import Division
@@ -175,3 +175,18 @@ def test_a_dormant_table_is_woken(wanted: tuple[Chain, ...]) -> None:
     found = dataclasses.replace(as_found(wanted), dormant=True)
     assert differences(found, wanted) == ["table inet saru is dormant: no packet comes to it"]
     assert transaction(found, wanted)[0] == "add table inet saru\n"
+
+
+def test_show_says_for_which_data_plane_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = configured(tmp_path, SERVICE)
+    file = str(found.path)
+    assert cli.run(["--config", file, "rules", "show"]) == 0
+    why = '# for the data plane nftables: director.dataplane is "nftables"\n'
+    assert capsys.readouterr().out == why + text(found)
+    assert cli.run(["--config", file, "rules", "show", "--family", "4"]) == 2
+    assert "nftables' rules are one text for both families; no --family" in capsys.readouterr().err
+    configured(tmp_path, LINK)
+    assert cli.run(["--config", file, "rules", "show"]) == 0
+    assert capsys.readouterr().out == f"# {file} has no [[service]]\n"
