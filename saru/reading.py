@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -218,6 +219,7 @@ def text(value: object) -> str:
     return value
 
 
+@functools.lru_cache(maxsize=4096)  # the same few names come in every beat
 def is_name(value: str) -> bool:
     """Whether `value` can name a node: 1 to 63 letters, digits, dots, dashes, underscores."""
     return len(value) <= NAME_MAX and _NAME.fullmatch(value) is not None

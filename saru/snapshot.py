@@ -9,10 +9,11 @@ import msgspec
 
 from saru import __version__, status
 from saru.config_tree import Config
-from saru.core.beat import Role
+from saru.core.beat import Grant, Role
 from saru.core.coordinator import Coordinator
 from saru.core.peer import Peer
 from saru.core.share import Share
+from saru.core.term import Version
 from saru.dataplane import TableState
 from saru.holders import Holders
 from saru.status import State, Status
@@ -24,15 +25,20 @@ def held_by(core: Coordinator, number: int, now: int) -> dict[str, int]:
     """Who holds which blocks of an id, by their own reports."""
     holding = core.holdings[number]
     held = {core.node: holding.held} if holding.held else {}
+    grants: dict[Version, dict[str, Grant]] = {}  # there are few versions and many directors
     for peer in core.peers.values():
         beat = peer.beat
         if beat is None or not peer.fresh(now, core.settings.lease):
             continue
         for report in beat.reports:
-            if report.id == number and report.taken is not None:
+            if report.id != number or report.taken is None:
+                continue
+            if report.taken not in grants:
                 allocation = core.library.get(number, report.taken)
-                if allocation is not None:
-                    held[peer.name] = allocation.bitmap(peer.name, beat.session)
+                grants[report.taken] = {g.node: g for g in allocation.grants} if allocation else {}
+            grant = grants[report.taken].get(peer.name)
+            if grant is not None and grant.session == beat.session:
+                held[peer.name] = grant.bitmap()
     return held
 
 
@@ -55,8 +61,9 @@ def take(
         master = peer.name
     contact = sorted([core.node, *(p.name for p in core.contacts(now))])
     start = core.start
+    held = {number: held_by(core, number, now) for number in core.holdings}
     directors = [_this(core, now)]
-    directors += [_other(core, peer, now) for peer in core.peers.values()]
+    directors += [_other(core, peer, held, now) for peer in core.peers.values()]
     directors += [
         _unheard(core, name, tuple(keys))
         for name, keys in core.refused.items()
@@ -142,7 +149,9 @@ def _this(core: Coordinator, now: int) -> status.Director:
     )
 
 
-def _other(core: Coordinator, peer: Peer, now: int) -> status.Director:
+def _other(
+    core: Coordinator, peer: Peer, held: Mapping[int, Mapping[str, int]], now: int
+) -> status.Director:
     witness = peer.name in core.settings.witnesses
     keys = tuple(core.refused.get(peer.name, ()))
     beat = peer.beat
@@ -157,9 +166,7 @@ def _other(core: Coordinator, peer: Peer, now: int) -> status.Director:
         states.append(State.LATE)
     if beat.role is Role.MASTER and beat.term == core.term and not states:
         states.append(State.MASTER)
-    blocks = {
-        number: held_by(core, number, now).get(peer.name, 0).bit_count() for number in core.holdings
-    }
+    blocks = {number: by_name.get(peer.name, 0).bit_count() for number, by_name in held.items()}
     states += _states(
         waited=beat.waited,
         joined=beat.joined,

@@ -45,8 +45,15 @@ def check_beat(beat: Beat) -> None:
     for members in (beat.heard, beat.asks, beat.promises):
         _members(members)
     for heard in beat.heard:
-        _member(heard.node, heard.session)
-        _number(heard.seq)
+        # In one piece: it is the longest list, and every beat of every director has one.
+        session = heard.session
+        if not (
+            1 <= session.incarnation <= INCARNATION_MAX
+            and 0 <= session.number <= NUMBER_MAX
+            and 0 <= heard.seq <= NUMBER_MAX
+            and is_name(heard.node)
+        ):
+            raise ValueError(f"heard {heard}")
     for ask in beat.asks:
         _fenced(ask.node, ask.session)
     for promise in beat.promises:

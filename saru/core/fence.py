@@ -108,6 +108,10 @@ class Fences:
         """`node` has reported, in our term, that it holds nothing: it counts by its reports."""
         self._found.pop(node, None)
 
+    def knows(self, node: str) -> bool:
+        """Whether there is a fence of `node`, in whatever session."""
+        return node in self._found
+
     def holds(self, node: str, session: Session) -> bool:
         """Whether `node` was fenced in `session` or a later one."""
         found = self._found.get(node)

@@ -96,7 +96,7 @@ class Mastership:
                 # lower term, for a quorum is in this one. An older farewell proves nothing: a later
                 # incarnation that is not heard here may hold blocks.
                 self._fences.find(peer.name, beat.session)
-            elif beat.term == self._term and library.empty(beat):
+            elif beat.term == self._term and self._fences.knows(peer.name) and library.empty(beat):
                 # It lives in this session: it was fenced before it ever had a lease to lose.
                 self._fences.lift(peer.name)
         for ask in self.asks(now):

@@ -21,7 +21,7 @@ from saru.membership.road import Road, usable_interfaces
 from saru.wire import COUNTERS, DATAGRAM_MAX, Codec
 
 _CHECK_MAX = 1.0  # seconds between two looks at the interfaces, at most
-_DRAIN_MAX = 1_000  # datagrams in one go; a flood must not keep the daemon from all else
+_DRAIN_MAX = 512  # datagrams in one go; a flood must not keep the daemon from all else
 _STRANGERS_MAX = 256  # addresses whose dropped datagrams are told one by one
 # Drops that somebody has to do something about, and what.
 _MENDS = {
@@ -169,20 +169,25 @@ class HeartbeatMembership:
             self.on_note(f"{road.name}: is back; beats go {self._whither()}")
 
     def _drain(self, road: Road, each: socket.socket) -> None:
-        """Read everything that has come."""
+        """Read everything that has come, and look at the newest first.
+
+        A beat that has been overtaken by a newer one of its sender is worth nothing: it is dropped
+        as late, for the price of its signature. So a daemon that was kept from its work for a while
+        has caught up at once, however much has come meanwhile.
+        """
+        came = []
         for _ in range(_DRAIN_MAX):
             try:
-                datagram, source = each.recvfrom(DATAGRAM_MAX)
-            except (BlockingIOError, InterruptedError):
-                return
+                came.append(each.recvfrom(DATAGRAM_MAX))
             except OSError:
-                # The interface went down: told once by a socket, and looked at by the next check.
-                return
-            received = boottime()
-            road.received += 1
+                # Nothing more; or the interface went down: told once by a socket, and looked at by
+                # the next check.
+                break
+        road.received += len(came)
+        for datagram, source in reversed(came):
             message = self.codec.decode(datagram)
             if message is not None:
-                self.on_message(message, received)
+                self.on_message(message, boottime())
             elif self.codec.refusal in _MENDS:
                 self._tell_drop(str(source[0]), self.codec.refusal)
             if each.fileno() < 0:

@@ -19,3 +19,13 @@ def test_what_a_false_beat_costs(tmp_path: Path) -> None:
         kind["ratio"] for kinds in figures["voters"].values() for kind in kinds.values()
     )
     assert f"worst ratio: {figures['worst']:.2f}; reach: at most 2" in done.stdout
+
+
+def test_what_a_daemon_costs(tmp_path: Path) -> None:
+    words = [str(HERE / "daemon_cost"), "--directors", "3", "--seconds", "1"]
+    subprocess.run([sys.executable, *words, "--json", str(tmp_path / "f")], check=True)
+    cases = json.loads((tmp_path / "f").read_text())["cases"]
+    assert [case["role"] for case in cases] == ["master", "follower"]
+    for case in cases:
+        assert case["beats_received_per_s"] > 0
+        assert case["rss_mb"] > 0
