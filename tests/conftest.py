@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--nemesis", type=float, default=300, metavar="SECONDS", help="for each cluster (300)"
     )
+    group.addoption(
+        "--nemesis-guests", type=float, default=45, metavar="SECONDS", help="in the lab (45)"
+    )
     group.addoption("--nemesis-seed", type=int, metavar="N", help="the same faults once more")
 
 

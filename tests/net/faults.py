@@ -8,11 +8,11 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from deploy.lab.cluster import Cluster
 from deploy.lab.node import Node
 from tests.net.relay import Relay
+from tests.storm import Fault, Kind
 
 LOSS = 30
 """Percent."""
@@ -20,19 +20,6 @@ TWICE = 0.2
 """The share of late beats that come twice."""
 BEATS = ("eth1", "eth2")
 VIP = "eth0"
-
-
-@dataclass
-class Fault:
-    """Something that happens: `begin` it, and `end` it some time later."""
-
-    text: str
-    nodes: tuple[str, ...]
-    """Whose power or daemon it takes: no second fault may."""
-    begin: Callable[[], object]
-    end: Callable[[], object]
-    wires: bool = False
-    """It is about frames that are lost: there is one of that kind at a time."""
 
 
 Make = Callable[[Cluster, Node, random.Random], Fault]
@@ -187,3 +174,12 @@ KINDS: tuple[Make, ...] = (
     frozen, killed, stopped, powerless, unplugged, downed, partitioned, one_way, lossy, late,
     hogged,
 )  # fmt: skip
+
+
+def kinds(cluster: Cluster) -> list[Kind]:
+    """All of them, each for any node of the cluster."""
+
+    def of(make: Make) -> Kind:
+        return lambda chance: make(cluster, chance.choice(list(cluster.nodes.values())), chance)
+
+    return [of(make) for make in KINDS]

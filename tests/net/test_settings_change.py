@@ -17,7 +17,7 @@ from deploy.lab import cluster as clusters
 from deploy.lab.cluster import Cluster
 from deploy.lab.configuration import Settings
 from deploy.lab.node import Node, wait_until
-from tests.net.ledger import Ledger
+from tests.ledger import Ledger
 from tests.net.probes import names, probing
 
 BLOCKS = 256

@@ -13,7 +13,7 @@ from deploy.lab.cluster import Cluster
 from deploy.lab.configuration import NAMESPACES, Plan, Times
 from deploy.lab.node import Node, wait_until
 from saru.status import State
-from tests.net.ledger import Ledger
+from tests.ledger import Ledger
 from tests.net.probes import names, probing
 from tests.net.test_nemesis import RATE
 

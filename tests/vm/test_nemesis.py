@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The module's directors, kernels of their own, under random faults: never two, and soon one.
+
+What namespaces cannot have is here: steps of the wall clock, IPVS, and a power cut that takes a
+whole kernel.
+
+    tests/run tests/vm/test_nemesis.py --nemesis-guests 3600
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from deploy.demonstration.capture import Capture
+from deploy.demonstration.prober import Prober
+from deploy.demonstration.record import Family
+from deploy.demonstration.stage import Tap
+from deploy.lab import configuration, kernels, topology
+from deploy.lab.laboratory import START_DAEMON, Laboratory, Setup
+from tests import storm
+from tests.ledger import Ledger
+from tests.net.relay import Relay
+from tests.storm import Fault
+
+BLOCKS = 1024
+RATE = 500
+"""Probes a second: three emulated guests see every one of them."""
+DAEMON = "-m saru --debug"
+STEP = 3600
+"""Seconds, at most, that a wall clock is set forward or back."""
+LATE = 0.5
+"""Seconds."""
+DIRECTORS = topology.DIRECTORS[:3]
+
+
+class Faults:
+    """What can happen to the lab's directors."""
+
+    def __init__(self, lab: Laboratory) -> None:
+        self._lab = lab
+
+    def kinds(self) -> list[storm.Kind]:
+        """All of them."""
+        return [
+            self._frozen, self._killed, self._powerless, self._stepped, self._hogged, self._parted,
+            self._lossy, self._late,
+        ]  # fmt: skip
+
+    def _run(self, name: str, command: str) -> None:
+        guest = self._lab.guest(name)
+        try:
+            guest.run(["sh", "-c", command], timeout=storm.PATIENCE)
+        finally:
+            guest.close()
+
+    def _in(self, name: str, command: str) -> Callable[[], None]:
+        return lambda: self._run(name, command)
+
+    def _frozen(self, chance: random.Random) -> Fault:
+        name = chance.choice(DIRECTORS)
+        stop, go = (f"pkill -{signal} -f -- '{DAEMON}'" for signal in ("STOP", "CONT"))
+        return Fault(f"{name}'s daemon frozen", (name,), self._in(name, stop), self._in(name, go))
+
+    def _killed(self, chance: random.Random) -> Fault:
+        name = chance.choice(DIRECTORS)
+        kill = f"pkill -KILL -f -- '{DAEMON}'"
+        return Fault(
+            f"{name}'s daemon killed", (name,), self._in(name, kill), self._in(name, START_DAEMON)
+        )
+
+    def _powerless(self, chance: random.Random) -> Fault:
+        name = chance.choice(DIRECTORS)
+        return Fault(
+            f"{name} without power",
+            (name,),
+            lambda: self._lab.kill(name),
+            lambda: self._lab.boot(name, lambda _: None),
+        )
+
+    def _stepped(self, chance: random.Random) -> Fault:
+        name, step = chance.choice(DIRECTORS), chance.randint(-STEP, STEP)
+        there, back = (f"date -s @$(($(date +%s) + {by}))" for by in (step, -step))
+        return Fault(
+            f"{name}'s wall clock {step:+} s", (name,), self._in(name, there), self._in(name, back)
+        )
+
+    def _hogged(self, chance: random.Random) -> Fault:
+        name = chance.choice(DIRECTORS)
+        begin = "setsid sh -c 'while :; do :; done # hog' </dev/null >/dev/null 2>&1 &"
+        return Fault(
+            f"{name}'s processor hogged",
+            (name,),
+            self._in(name, begin),
+            self._in(name, "pkill -KILL -f '[#] hog'"),
+        )
+
+    def _parted(self, chance: random.Random) -> Fault:
+        alone = chance.choice(DIRECTORS)
+        rest = [name for name in DIRECTORS if name != alone]
+        return Fault(
+            f"{alone} cut off from the others",
+            (),
+            lambda: self._lab.cut([[alone], rest]),
+            self._lab.heal,
+            wires=True,
+        )
+
+    def _lossy(self, chance: random.Random) -> Fault:
+        percent = chance.choice((30, 100))
+        pairs = [(a, b) for a in DIRECTORS for b in DIRECTORS if a != b]
+        some = pairs if percent < 100 else chance.sample(pairs, chance.randint(1, 3))
+        text = ", ".join(f"{a} to {b}" for a, b in some)
+        return Fault(
+            f"{percent} % of the beats lost, {text}",
+            (),
+            lambda: self._lab.network.lose(dict.fromkeys(some, percent)),
+            self._lab.heal,
+            wires=True,
+        )
+
+    def _late(self, chance: random.Random) -> Fault:
+        pairs = {a: tuple(b for b in DIRECTORS if a != b) for a in DIRECTORS}
+        seed = chance.randrange(2**32)
+        relays: list[Relay] = []
+
+        def begin() -> None:
+            self._lab.network.lose({(a, b): 100 for a, some in pairs.items() for b in some})
+            relays.append(Relay(self._lab.name, pairs, LATE, 0.2, seed))
+            relays[0].start()
+
+        def end() -> None:
+            relays.pop().stop()
+            self._lab.heal()
+
+        return Fault(f"all beats up to {LATE} s late", (), begin, end, wires=True)
+
+
+@contextmanager
+def probing(lab: Laboratory, ledger: Ledger) -> Iterator[None]:
+    """Probe every block without a pause; who forwards is seen on the wire to the real servers."""
+    targets = {
+        Family.IPV4: (topology.VIP, topology.PORT),
+        Family.IPV6: (topology.VIP6, topology.PORT),
+    }
+    capture = Capture(ledger, lab.name, Tap(bridge=topology.SERVER_SEGMENT), targets)
+    client = lab.network.namespace(topology.CLIENT)
+    prober = Prober(ledger, client, targets, BLOCKS, RATE)
+    capture.open()
+    prober.start()
+    try:
+        yield
+    finally:
+        try:
+            prober.stop()
+            time.sleep(1)  # what an answer may need
+        finally:
+            capture.stop()
+
+
+def test_never_two(request: pytest.FixtureRequest) -> None:
+    seed = storm.seed(request.config)
+    lab = Laboratory(f"saru-nemesis-{secrets.token_hex(3)}")
+    macs = {topology.director(name).mac(1): name for name in DIRECTORS}
+    ledger = Ledger(macs, prefix=f"storm {secrets.token_hex(4)} ")
+    times = configuration.GUESTS
+    try:
+        lab.up(Setup(DIRECTORS, kernels.VERSIONS[0], "heartbeat", "unicast"), print)
+        rounds = storm.Storm(
+            kinds=Faults(lab).kinds(),
+            deadtime=times.deadtime / 1000,
+            ledger=ledger,
+            blocks=BLOCKS,
+            settled=lambda: None,
+            chance=random.Random(seed),
+        )
+        with probing(lab, ledger):
+            rounds.rage(float(request.config.getoption("--nemesis-guests")))
+        rounds.check()
+    finally:
+        lab.down()
+    whole = storm.bound(times.keepalive / 1000, times.deadtime / 1000, times.initdead / 1000)
+    print(rounds.summary(whole))
