@@ -81,7 +81,9 @@ class Pusher:
                 await self.empty()
                 self._dropped()
             elif self._pushes:
-                await self._set(self._pushes.pop(next(iter(self._pushes))))
+                # Together, for each waits until the kernel's CPUs have done with the old table.
+                pushes, self._pushes = self._pushes, {}
+                await asyncio.gather(*map(self._set, pushes.values()))
             elif self._renews:
                 await self._move(self._renews.pop(next(iter(self._renews))))
             else:
@@ -90,8 +92,7 @@ class Pusher:
 
     async def empty(self) -> None:
         """Delete the tables of all of this cluster's ids."""
-        for number in self._divisions:
-            await self._dataplane.delete(number)
+        await asyncio.gather(*map(self._dataplane.delete, self._divisions))
 
     async def _set(self, push: Push) -> None:
         division = self._divisions[push.id]

@@ -12,15 +12,41 @@ is online (and none is "nohz_full": there it is refused), and closing a packet s
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 from saru.errors import OutageError
 
 _GLOBAL = 1  # MEMBARRIER_CMD_GLOBAL
 _NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Grace:
+    """Grace periods that all who want one at the same time share, in a thread of their own."""
+
+    def __init__(self) -> None:
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grace")
+        self._alone = asyncio.Lock()
+        self._next: asyncio.Future[None] | None = None
+
+    async def period(self) -> None:
+        """Return after a grace period that began after this was called. Raises as `wait` does."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._run())
+        await asyncio.shield(self._next)
+
+    async def _run(self) -> None:
+        async with self._alone:
+            self._next = None  # who comes from now on is too late for this one
+            await asyncio.get_running_loop().run_in_executor(self._worker, wait)
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.to_thread(self._worker.shutdown)
 
 
 def wait() -> None:

@@ -20,8 +20,9 @@ A renewal fails in the kernel, and not only by a look at the clock, if the lease
 has gone. Where the kernel takes it and the clock says afterwards that the old deadline had passed,
 it is undone at once. Deleting nftables' table (`nft flush ruleset`) deletes ours, version included.
 
-Everything runs in one thread: a transaction waits for those of others, a firewall's reload perhaps.
-`set` and `delete` wait moreover until no CPU goes by what they replaced (`grace`).
+Transactions run in one thread: they wait for those of others, a firewall's reload perhaps. `set`
+and `delete` wait moreover until no CPU goes by what they replaced (`grace`); other calls go on
+meanwhile, and what is called at the same time waits together.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ import msgspec
 from saru import nft
 from saru.core.blocks import bitmap_of
 from saru.core.term import Version
-from saru.dataplane import Event, Table, TableState, elements, grace, sets, usage
+from saru.dataplane import Event, Table, TableState, elements, sets, usage
 from saru.dataplane.bounds import Clocks, bounds, read
+from saru.dataplane.grace import Grace
 from saru.dataplane.layout import definitions, held_set, until_set
 from saru.dataplane.netfilter import Netfilter, RefusedError
 from saru.dataplane.turn import Turn
@@ -70,6 +72,7 @@ class Nftables:
     def __init__(self, clocks: Callable[[], Clocks] = read) -> None:
         self._clocks = clocks
         self._turn = Turn()
+        self._grace = Grace()
         self._link: Netfilter | None = None
         self._generation = 0
         self._kept: dict[int, _Kept] = {}
@@ -91,6 +94,7 @@ class Nftables:
     async def close(self) -> None:
         """Wait for what is under way and let go; the tables stay as they are."""
         await self._turn.close()
+        await self._grace.close()
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -100,9 +104,9 @@ class Nftables:
 
         def replace() -> None:
             self._replace(table.id, lambda there, now: _succeeds(there, table, now), define=True)
-            grace.wait()
 
         await self._turn.take(replace, waits=True)
+        await self._grace.period()
 
     async def renew(self, id: int, version: Version, deadline: int) -> None:  # noqa: A002
         """Move the deadline of the table of `id`; StaleError unless `version` is the table's."""
@@ -114,7 +118,10 @@ class Nftables:
 
     async def delete(self, id: int) -> bool:  # noqa: A002
         """Forget the table of `id`; False if there was none."""
-        return await self._turn.take(lambda: self._delete(id), waits=True)
+        if not await self._turn.take(lambda: self._delete(id), waits=True):
+            return False
+        await self._grace.period()
+        return True
 
     async def get(self, id: int) -> TableState:  # noqa: A002
         """What the kernel knows of `id`: `rejected` only from rules that count what they ask about.
@@ -182,7 +189,6 @@ class Nftables:
                 return False
             if self._commit(sets.removal(id_)):
                 self._kept[id_] = _Kept(True)
-                grace.wait()
                 return True
         raise _too_fast()
 

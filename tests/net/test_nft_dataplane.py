@@ -217,6 +217,17 @@ def test_waiting_for_the_cpus_does_not_need_membarrier(monkeypatch: pytest.Monke
     grace.wait()
 
 
+def test_many_tables_at_once() -> None:
+    async def work(plane: Nftables) -> None:
+        put = [table(id_, 1, blocks=1024, held=(1 << 1024) - 1) for id_ in range(1, 256)]
+        await asyncio.gather(*map(plane.set, put))
+        assert [state.table for state in await plane.tables()] == put
+        assert all(await asyncio.gather(*(plane.delete(one.id) for one in put)))
+        assert await plane.tables() == []
+
+    on_a_plane(work)
+
+
 def saru(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "saru", "table", "--dataplane", "nftables", *words]
     return subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)
