@@ -28,8 +28,9 @@ _HEADER = struct.Struct("=IHHIIBBH")  # nlmsghdr, nfgenmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _NESTED, _NUMBER = 0x8000, 0x3FFF
 _ELEMENTS_MAX = 2000  # a message; an attribute holds less than 64 KiB
-# An element of a 4-byte key and nothing else, as the kernel lists it.
+# What an element of a 4-byte key and nothing else begins with.
 _PLAIN = struct.pack("=HHHHHH", 16, _NESTED | 1, 12, _NESTED | 1, 8, 1)
+_NUMBER_KEY = struct.Struct("=I")
 
 
 class Request(NamedTuple):
@@ -92,6 +93,11 @@ def element(key: bytes, *, timeout: int = 0, comment: str = "", end: bool = Fals
         text = comment.encode() + b"\0"
         more += attribute(6, struct.pack("BB", 0, len(text)) + text)
     return _nested(1, _nested(1, attribute(1, key)), more)
+
+
+def numbered(numbers: Iterable[int]) -> list[bytes]:
+    """Elements whose keys are numbers of 32 bits in the host's order, with nothing beside them."""
+    return [_PLAIN + _NUMBER_KEY.pack(number) for number in numbers]
 
 
 def _set_names(set_: str) -> bytes:
@@ -197,16 +203,13 @@ def elements_in(message: Message) -> Iterator[Element]:
                 yield _element(dict(attributes(each)))
 
 
-def numbers_in(message: Message) -> list[int]:
+def numbers_in(message: Message) -> tuple[int, ...]:
     """The keys of such elements, as numbers of 32 bits in the host's order."""
     listed = dict(attributes(message.payload)).get(3, b"")
     keys = re.findall(re.escape(_PLAIN) + b"(....)", listed, re.DOTALL)
     if len(keys) * 16 != len(listed):  # somebody gave some of them a comment
         keys = [each.key for each in elements_in(message)]
-    return [int.from_bytes(key, "little" if _LITTLE else "big") for key in keys]
-
-
-_LITTLE = struct.pack("=H", 1) == struct.pack("<H", 1)
+    return struct.unpack(f"={len(keys)}I", b"".join(keys))
 
 
 def _element(parts: dict[int, bytes]) -> Element:

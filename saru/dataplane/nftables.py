@@ -30,11 +30,11 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 
 from saru import nft
-from saru.core.blocks import bitmap_of
 from saru.core.term import Version
 from saru.dataplane import Event, Table, TableState, elements, sets, usage
 from saru.dataplane.bounds import Clocks, bounds, read
@@ -245,7 +245,7 @@ class Nftables:
         if known is not None and known.said == said and not anew:
             return known
         answers = self._ask(elements.elements_of(held_set(id_)))
-        held = bitmap_of(block for one in answers for block in elements.numbers_in(one))
+        held = sets.held(chain.from_iterable(map(elements.numbers_in, answers)))
         table = sets.table(id_, said, held)
         if table is None:
             raise SaruError(

@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Iterable
 
-from saru.core.blocks import bitmap_blocks
+from saru.core.blocks import BLOCKS_MAX, bitmap_blocks
 from saru.core.term import Term, Version
 from saru.dataplane import Table, elements
 from saru.dataplane.bounds import Bounds
@@ -21,7 +21,7 @@ from saru.dataplane.layout import division_key, held_set, lease_set, until_set
 _COMMENT = re.compile(
     r"(\d+)\.(\d+)\.(\d+)/(\d+) until (\d+) of (\d+) blocks (\d+) seed (\d+)", re.ASCII
 )
-_HOST, _TIME = struct.Struct("=I"), struct.Struct(">Q")
+_TIME = struct.Struct(">Q")
 
 
 def comment(table: Table) -> str:
@@ -85,5 +85,14 @@ def _lease(of: Table, timeout: int) -> bytes:
     return elements.element(key.to_bytes(4, "big"), timeout=timeout)
 
 
-def _blocks(bitmap: int) -> Iterable[bytes]:
-    return (elements.element(_HOST.pack(block)) for block in bitmap_blocks(bitmap))
+def _blocks(bitmap: int) -> list[bytes]:
+    return elements.numbered(bitmap_blocks(bitmap))
+
+
+def held(numbers: Iterable[int]) -> int:
+    """The bitmap of the blocks that are elements; others than blocks are none of ours."""
+    found = bytearray(BLOCKS_MAX // 8)
+    for number in numbers:
+        if number < BLOCKS_MAX:
+            found[number >> 3] |= 1 << (number & 7)
+    return int.from_bytes(found, "little")
