@@ -55,9 +55,9 @@ def test_what_is_written_beside_a_deadline_is_read_back_and_fits() -> None:
 
 def test_elements_are_read_back() -> None:
     (request,) = remove("held_1", numbered([0, 7, 65535]))
-    assert numbers_in(Message(request.kind, request.payload)) == (0, 7, 65535)
+    assert numbers_in(Message(request.kind, request.family, request.payload)) == (0, 7, 65535)
     (request,) = remove("held_1", [*numbered([3]), element(b"\4\0\0\0", comment="mine")])
-    message = Message(request.kind, request.payload)
+    message = Message(request.kind, request.family, request.payload)
     assert [each.comment for each in elements_in(message)] == ["", "mine"]
     assert len(numbers_in(message)) == 2
 
