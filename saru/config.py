@@ -27,6 +27,7 @@ from saru.config_tree import (
     LinkMode,
     Log,
     MembershipKind,
+    Ping,
     Protocol,
     Rules,
     RulesMode,
@@ -54,6 +55,7 @@ __all__ = [
     "LinkMode",
     "Log",
     "MembershipKind",
+    "Ping",
     "Protocol",
     "Rules",
     "RulesMode",
@@ -124,6 +126,7 @@ def _read(raw: dict[str, object], path: Path | None, host: str, errors: list[str
     times = _times(document.section("times"))
     ids = _ids(document.sections_of("id"))
     heartbeat = _heartbeat(document.section("heartbeat"))
+    ping = _ping(document.section("ping"), times)
     services = _services(document.sections_of("service"), ids)
     rules = _rules(document.section("rules"))
     link = _link(document.section("link"), services, given="link" in raw)
@@ -137,6 +140,7 @@ def _read(raw: dict[str, object], path: Path | None, host: str, errors: list[str
         ids=ids,
         director=director,
         heartbeat=heartbeat,
+        ping=ping,
         services=services,
         rules=rules,
         link=link,
@@ -280,6 +284,19 @@ def _heartbeat(section: Section) -> Heartbeat:
         peers=peers,
         authkeys=authkeys if "authkeys" in section.given else default,
     )
+
+
+def _ping(section: Section, times: Times) -> Ping:
+    nodes = section.take("nodes", reading.listed(reading.address), NO_NAMES)
+    deadping = section.take("deadping", reading.time(30 * MS, 24 * HOUR), times.deadtime)
+    interval = section.take("interval", reading.time(10 * MS, HOUR), max(deadping // 5, 10 * MS))
+    if section.fine("deadping", "interval") and deadping < 3 * interval:
+        section.fault(
+            "deadping",
+            f"{written(deadping)} is less than 3 x interval ({written(interval)}): two lost "
+            f"answers would look like death; write {written(3 * interval)} or more",
+        )
+    return Ping(nodes=nodes, interval=interval, deadping=deadping)
 
 
 def _services(sections: list[Section], ids: tuple[Division, ...]) -> tuple[Service, ...]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -127,6 +128,18 @@ class Link(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
 
 
+class Ping(msgspec.Struct, frozen=True):
+    """[ping]: hosts beyond the cluster. One that is silent for `deadping` is not reached, in ns."""
+
+    nodes: tuple[str, ...]
+    interval: int
+    deadping: int
+
+    def mark(self) -> bytes:
+        """4 bytes that stand for these nodes, in whatever order they were written."""
+        return hashlib.sha256(" ".join(sorted(self.nodes)).encode()).digest()[:4]
+
+
 class Log(msgspec.Struct, frozen=True):
     """[log]. `facility`: "-" (terminal), a syslog facility, or a path."""
 
@@ -150,6 +163,7 @@ class Config(msgspec.Struct, frozen=True):
     ids: tuple[Division, ...]
     director: Director
     heartbeat: Heartbeat
+    ping: Ping
     services: tuple[Service, ...]
     rules: Rules
     link: Link | None
@@ -186,6 +200,7 @@ class Config(msgspec.Struct, frozen=True):
             divisions=tuple(sorted(self.ids, key=lambda division: division.id)),
             join_delay=self.times.join_delay,
             warntime=self.times.warntime,
+            ping_settle=self.ping.deadping,
         )
 
     def caveats(self) -> list[str]:

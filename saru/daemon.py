@@ -20,6 +20,7 @@ from saru.config import Config
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
 from saru.core.beat import Beat, Message
 from saru.core.coordinator import Coordinator
+from saru.core.reach import Reach
 from saru.core.share import Order
 from saru.core.state import State
 from saru.core.term import Version
@@ -31,6 +32,7 @@ from saru.keyring import Keyring
 from saru.lock import Lock
 from saru.membership import boottime
 from saru.membership.heartbeat import HeartbeatMembership
+from saru.membership.ping import Pinger
 from saru.operator import Drained, Operator, Shell
 from saru.pusher import Pusher
 from saru.rules.guard import Guard
@@ -83,6 +85,9 @@ class Daemon:
                 dropped=self._dropped,
             )
             self._guard = Guard(config, self._dataplane)
+        self._pinger: Pinger | None = None
+        if config.ping.nodes and not config.witness:
+            self._pinger = Pinger(config.ping, self._reaches)
         self._core: Coordinator | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
@@ -152,6 +157,8 @@ class Daemon:
             stack.push_async_callback(self._control.stop)
             if self._pusher is not None and self._guard is not None:
                 tasks += [self._pusher.run(), self._guard.run(self._guarded)]
+            if self._pinger is not None:
+                tasks.append(self._pinger.run())
             await self._live(tasks)
 
     async def _begin(self) -> None:
@@ -201,6 +208,8 @@ class Daemon:
         if share.weight != weight:
             share = share.changed("", weight=weight)
         self._do(self._core.apportion(share, now))
+        if self._pinger is None:  # there were ping nodes before, perhaps
+            self._reaches(None)
 
     async def _empty(self) -> None:
         if self._pusher is not None and not self._paused:
@@ -313,6 +322,9 @@ class Daemon:
     def _guarded(self, ok: bool, why: str) -> None:
         self._do(self.core.guard(ok, why, boottime()))
 
+    def _reaches(self, reach: Reach | None) -> None:
+        self._do(self.core.reaches(reach, boottime()))
+
     def _tick(self) -> None:
         self._do(self.core.tick(boottime()))
 
@@ -386,6 +398,7 @@ class Daemon:
             ),
             keys=self._keyring.status(),
             dataplane=self._dataplane.name if self._dataplane else "none",
+            ping=self._pinger.status() if self._pinger else (),
         )
 
 

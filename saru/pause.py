@@ -23,7 +23,7 @@ from saru.errors import SaruError
 from saru.incarnation import present_incarnation
 from saru.membership import boottime
 
-FORMAT = 1  # raise it with every change of what a state means, also where it would still decode
+FORMAT = 2  # raise it with every change of what a state means, also where it would still decode
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 

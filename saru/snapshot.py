@@ -53,6 +53,7 @@ def take(
     counters: status.Counters,
     keys: tuple[status.Key, ...] = (),
     dataplane: str,
+    ping: tuple[status.PingNode, ...] = (),
 ) -> Status:
     """The snapshot at `now`, with the problems that follow from it."""
     settings = core.settings
@@ -100,6 +101,7 @@ def take(
             _division(core, number, holders[number], tables, now) for number in holders
         ),
         counters=counters,
+        ping=ping,
         keys=keys,
     )
     return msgspec.structs.replace(snapshot, problems=status.diagnose(snapshot))
@@ -129,7 +131,7 @@ def _this(core: Coordinator, now: int) -> status.Director:
         waited=core.waited(now),
         joined=core.joined(now),
         able=core.able,
-        weight=core.weight,
+        weight=core.offered,
         holds=any(h.held for h in core.holdings.values()),
         left=core.left,
         witness=witness,
@@ -137,7 +139,7 @@ def _this(core: Coordinator, now: int) -> status.Director:
     return status.Director(
         name=core.node,
         states=tuple(states),
-        why=_why(core.node, states, core.weight, core.share),
+        why=_why(core.node, states, core.offered, core.share, core.yielding.yields),
         weight=0 if witness else core.share.weight,
         blocks={number: h.held.bit_count() for number, h in core.holdings.items()},
         heard_ms=0,
@@ -146,6 +148,7 @@ def _this(core: Coordinator, now: int) -> status.Director:
         waited=core.waited(now),
         joined=core.joined(now),
         able=core.able,
+        reached=core.yielding.reach.count if core.yielding.reach else None,
     )
 
 
@@ -179,7 +182,7 @@ def _other(
     return status.Director(
         name=peer.name,
         states=tuple(states),
-        why=_why(peer.name, states, beat.weight, beat.share),
+        why=_why(peer.name, states, beat.weight, beat.share, beat.yields),
         weight=0 if witness else (beat.share.weight if beat.share else beat.weight),
         blocks=blocks,
         heard_ms=(now - peer.received) // MS,
@@ -188,6 +191,7 @@ def _other(
         waited=beat.waited,
         joined=beat.joined,
         able=beat.able,
+        reached=beat.reach.count if beat.reach else None,
         differs=keys,
     )
 
@@ -235,12 +239,14 @@ def _states(
     return states
 
 
-def _why(node: str, states: list[State], weight: int, share: Share | None) -> str:
+def _why(node: str, states: list[State], weight: int, share: Share | None, yields: bool) -> str:
     """Why a director shall hold no blocks, if that is so."""
     if weight or not {State.DRAINING, State.DRAINED} & set(states):
         return ""
     if share is not None and share.drained:
         return f"drained by an operator at {share.by}, until: saru undrain {node}"
+    if yields:
+        return "gives way: it reaches fewer ping nodes than another director"
     if share is not None and share.weight:
         return "is about to leave, and hands its blocks over"
     by = f"an operator at {share.by}" if share is not None and share.by else "its configuration"

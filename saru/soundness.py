@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from saru.core.beat import Allocation, Beat
+from saru.core.reach import MARK_BYTES
 from saru.core.share import Order, Share
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, NEVER, PLACE_MAX, Session, Term, Version
 from saru.reading import is_name
@@ -20,8 +21,8 @@ WEIGHT_MAX = 65535
 MEMBERS_MAX = 512  # directors named in one list of a beat
 IDS_MAX = 1024  # ids named in one list of a beat
 DIGEST_BYTES = 8
+PING_MAX = 65535  # ping nodes reached
 KEYS_MAX = 255  # keys named in a beat
-MARK_BYTES = 4
 _SETTINGS_MAX = 256
 
 
@@ -36,6 +37,10 @@ def check_beat(beat: Beat) -> None:
     _within(beat.weight, WEIGHT_MAX, "weight")
     if beat.share is not None:
         _share(beat.share)
+    if beat.reach is not None:
+        _within(beat.reach.count, PING_MAX, "reach")
+        if len(beat.reach.mark) != MARK_BYTES:
+            raise ValueError(f"a mark of {len(beat.reach.mark)} bytes")
     _within(len(beat.keys), KEYS_MAX, "list")
     for key in beat.keys:
         _within(key.number, KEYS_MAX, "key")

@@ -73,6 +73,8 @@ class Director(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration keys in which its settings differ from ours; then it is `refused`."""
     why: str = ""
     """Why it is `draining` or `drained`, in words."""
+    reached: int | None = None
+    """How many ping nodes it reaches; None: not known, or there are none."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +150,15 @@ class Division(msgspec.Struct, frozen=True, kw_only=True):
     expired: int | None = None
     no_key: int | None = None
     """Packets, from the kernel's table; None if there is no table."""
+
+
+class PingNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A host beyond the cluster, as this node finds it."""
+
+    address: str
+    reached: bool
+    answered_ms: int | None
+    """How long ago it answered last; None if it never has."""
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,6 +237,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters
     keys: tuple[Key, ...] = ()
     """Sorted by number."""
+    ping: tuple[PingNode, ...] = ()
+    """The ping nodes, in the order of the configuration."""
     problems: tuple[str, ...] = ()
     """What is wrong, one sentence each, most important first; empty: nothing."""
 
@@ -260,6 +273,10 @@ def diagnose(status: Status) -> tuple[str, ...]:
         )
     if not status.guard.ok:
         found.append(f"{status.guard.state}: {status.node} takes no blocks")
+    for node in status.ping:
+        if not node.reached:
+            ago = "yet" if node.answered_ms is None else f"for {duration(node.answered_ms)}"
+            found.append(f"the ping node {node.address} has not answered {ago}")
     for division in status.divisions:
         if division.unheld:
             found.append(

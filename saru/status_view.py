@@ -69,10 +69,24 @@ def _node(status: Status) -> list[Text]:
         _field("lease", _lease(status)),
         _field("data plane", status.dataplane),
         _field("guard", f"{status.guard.state}; VIP {status.guard.vip}"),
+        *_ping(status),
         _field("beats", f"{counters.beats_sent:,} sent, {counters.beats_received:,} received{bad}"),
         *(_field(f"key {key.number}", str(key)) for key in status.keys),
         _field("configuration", status.configuration or "none, the defaults"),
     ]
+
+
+def _ping(status: Status) -> list[Text]:
+    if not status.ping:
+        return []
+    reached = sum(node.reached for node in status.ping)
+    others = [
+        f"{director.name} {director.reached}"
+        for director in status.directors
+        if director.reached is not None and director.name != status.node
+    ]
+    text = f"{reached} of {len(status.ping)} reached" + "".join(f", {other}" for other in others)
+    return [_field("ping nodes", text, "" if reached == len(status.ping) else "red")]
 
 
 def _lease(status: Status) -> str:

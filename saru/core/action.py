@@ -71,6 +71,7 @@ class Change(enum.StrEnum):
     READY = "ready"
     GUARD = "guard"
     LEFT = "left"
+    YIELD = "yield"
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import hashlib
 
 import msgspec
 
+from saru.core.reach import Reach
 from saru.core.share import Share
 from saru.core.term import Session, Term, Version
 
@@ -93,7 +94,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     `join_delay` too. `able`: its rules are in place and it may hold blocks. `left`: it holds
     nothing and never will again in this incarnation. `weight` is the one that counts now, `share`
     what the operator has said. `lease_left` is in ns, 0 without a lease. `keys` are added on the
-    way out.
+    way out. `yields`: it gives way to directors that reach more ping nodes.
     """
 
     node: str
@@ -117,6 +118,8 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     wants: tuple[Want, ...]
     share: Share | None = None
     keys: tuple[KeyMark, ...] = ()
+    reach: Reach | None = None
+    yields: bool = False
 
     def gist(self) -> object:
         """What of a beat somebody may be waiting for: a change in it goes out at once.
@@ -126,7 +129,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
         return (
             self.session,
             (self.term, self.role, self.hears, self.waited, self.joined, self.able, self.left),
-            (self.weight, self.share, self.lease_left > 0),
+            (self.weight, self.share, self.yields, self.lease_left > 0),
             tuple((h.node, h.session, h.vouch) for h in self.heard),
             self.asks,
             tuple((p.node, p.session) for p in self.promises),

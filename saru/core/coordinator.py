@@ -12,16 +12,17 @@ from __future__ import annotations
 from saru.core import suspension
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
 from saru.core.admission import Admission
+from saru.core.alarm import next_wake
 from saru.core.beat import Allocation, Beat, Role, Want
-from saru.core.granting import Director, Standing
 from saru.core.holding import Holding
 from saru.core.invariants import InvariantError, well_formed
 from saru.core.lease import lease_until
 from saru.core.library import Library
-from saru.core.mastership import Mastership
-from saru.core.notes import blocks_note, watch
+from saru.core.mastership import Mastership, myself
+from saru.core.notes import blocks_note, watch, yield_note
 from saru.core.office import Office
 from saru.core.peer import Peer, Sent
+from saru.core.reach import Reach, Yielding
 from saru.core.settings import Settings
 from saru.core.share import Share
 from saru.core.speech import compose
@@ -46,6 +47,7 @@ class Coordinator:
         self.left = False
         self.retiring = False  # it stands for nothing any more
         self.suspended = False  # it says nothing any more
+        self.yielding = Yielding(settings.ping_settle)
         self.lease = 0  # until when; 0: none
         self.dropping = False  # the tables are being deleted; nothing is said before they are
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
@@ -55,7 +57,7 @@ class Coordinator:
         self.admission = Admission(settings, self._note)
         self.sent = Sent(settings.lease)
         self.seq = 0
-        self._next_beat = now
+        self.next_beat = now
         self._said: object = None
         self._waited_told = False
         self._actions: list[Action] = []
@@ -140,6 +142,12 @@ class Coordinator:
         self.share = share
         return self.weigh(share.effective, now)
 
+    def reaches(self, reach: Reach | None, now: int) -> list[Action]:
+        """So many ping nodes are reached; None if that is not known, or there are none."""
+        self._begin(now)
+        self.yielding.reach = reach
+        return self._settle(now)
+
     def leave(self, now: int) -> list[Action]:
         """Hold nothing, stand for nothing, and say so: this incarnation ends here."""
         self._begin(now)
@@ -166,7 +174,7 @@ class Coordinator:
             raise ValueError("a table is on its way into the kernel")
         self._begin(now)
         self.office.resign("it pauses")
-        self._next_beat = now
+        self.next_beat = now
         if not self.dropping:
             self._beat(now)
         self.suspended = True
@@ -222,6 +230,11 @@ class Coordinator:
         """q: how many of them must agree."""
         return self.office.needed
 
+    @property
+    def offered(self) -> int:
+        """The weight that the beats say: 0 for one that gives way to others."""
+        return 0 if self.yielding.yields else self.weight
+
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
         return self.voter.waited(now)
@@ -267,7 +280,7 @@ class Coordinator:
             # It runs short: it waits to be named, too. Not at any rate, or two of a minority would
             # answer each other for nothing as fast as the network can.
             at = (self.sent.newest or 0) + self.settings.keepalive // 4
-            self._next_beat = min(self._next_beat, max(now, at))
+            self.next_beat = min(self.next_beat, max(now, at))
         self.office.seen(peer, beat.session != old, now)
         self.library.report(peer.name, beat.reports)
         for want, before in self.library.asked(peer.name, beat.wants):
@@ -287,14 +300,16 @@ class Coordinator:
             self._actions = []
             return []
         self._actions += watch(self.peers.values(), now, self.settings)
+        self._yield(now)
         if self.waited(now) and not self.left:
             if not self._waited_told:
                 self._waited_told = True
                 self._note(Change.READY, self.node, "takes part", "its start-up wait is over")
-            self.office.elect(self.contacts(now), self.leased(now), not self.retiring, now)
+            stands = not (self.retiring or self.yielding.yields)
+            self.office.elect(self.contacts(now), self.leased(now), stands, now)
         if self.mastership is not None:
             self._actions += self.mastership.fence(self.library, now)
-            self._actions += self.mastership.allocate(self._own(now), self.library, now)
+            self._actions += self.mastership.allocate(myself(self, now), self.library, now)
         self._extend(now)
         for holding in self.holdings.values():
             self._take(holding, now)
@@ -306,6 +321,14 @@ class Coordinator:
         if self.leased(now) and not leased:  # where the own beat alone gives a lease
             actions += self._settle(now)
         return actions
+
+    def _yield(self, now: int) -> None:
+        """Give way to directors that reach more ping nodes, or do so no more."""
+        beats = [peer.beat for peer in self.contacts(now) if peer.beat is not None]
+        beats = [beat for beat in beats if beat.node not in self.settings.witnesses]
+        takers = [beat for beat in beats if beat.waited and beat.able and beat.weight]
+        if self.yielding.look([b.reach for b in takers if b.reach is not None], now):
+            self._actions.append(yield_note(self.node, self.yielding, takers))
 
     def _let_go(self, now: int, why: str) -> None:
         """Hold nothing from now on: a new session, and no table left in the kernel."""
@@ -320,27 +343,11 @@ class Coordinator:
                 self._note(Change.BLOCKS, self.node, text, why)
         if not self.dropping:
             self._drop()
-        self._next_beat = min(self._next_beat, now)
+        self.next_beat = min(self.next_beat, now)
 
     def _drop(self) -> None:
         self.dropping = True
         self._actions.append(Drop())
-
-    def _own(self, now: int) -> Director | None:
-        """The master itself as a director; None for a witness."""
-        if self.node in self.settings.witnesses:
-            return None
-        able = self.able and not self.left
-        grantable = able and self.leased(now)
-        return Director(
-            self.node,
-            self.session,
-            Standing.REPORTED,
-            () if self.dropping else tuple(h.report() for h in self.holdings.values()),
-            self.weight if able else 0,
-            self.joined(now) and grantable,
-            grantable,
-        )
 
     # --- the director's part --------------------------------------------------------------------
 
@@ -377,10 +384,10 @@ class Coordinator:
         asks = self.office.asks(now)
         beat = compose(self, self.seq + 1, asks, now)
         said = beat.gist()
-        if now < self._next_beat and said == self._said:
+        if now < self.next_beat and said == self._said:
             return
-        if now >= self._next_beat:
-            self._next_beat = now + self.settings.keepalive
+        if now >= self.next_beat:
+            self.next_beat = now + self.settings.keepalive
             if self.mastership is not None:
                 self._actions += self.mastership.lacking()
         self._said = said
@@ -394,22 +401,7 @@ class Coordinator:
 
     def wake(self, now: int) -> int:
         """When `tick` is due next: the next moment at which time alone changes something."""
-        length = self.settings.lease
-        times = [
-            self._next_beat,
-            self.lease,
-            self.start + self.settings.start_wait,
-            self.start + self.settings.join_delay,
-            *self.office.times(),
-            *self.voter.times(self.office.asks(now)),
-        ]
-        for peer in self.peers.values():
-            times += [
-                peer.received + length,
-                peer.contact_until(length),
-                peer.received + (self.settings.warntime or length),
-            ]
-        return min((time for time in times if time > now), default=now + self.settings.keepalive)
+        return next_wake(self, now)
 
     def _note(self, change: Change, who: str, what: str, why: str = "") -> None:
         self._actions.append(Note(change, who, what, why))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from saru.core.action import Action, Change, Note, SendAllocation
 from saru.core.beat import Allocation, Ask, Want
@@ -14,6 +15,9 @@ from saru.core.library import Library
 from saru.core.peer import Peer, Sent
 from saru.core.settings import Quorum, Settings
 from saru.core.term import NEVER, Session, Term
+
+if TYPE_CHECKING:
+    from saru.core.coordinator import Coordinator
 
 
 class Mastership:
@@ -182,3 +186,20 @@ class Mastership:
     def wants(self) -> tuple[Want, ...]:
         """The reported allocations that the master lacks."""
         return self._granting.wants()
+
+
+def myself(core: Coordinator, now: int) -> Director | None:
+    """The master itself as a director; None for a witness."""
+    if core.node in core.settings.witnesses:
+        return None
+    able = core.able and not core.left
+    grantable = able and core.leased(now)
+    return Director(
+        core.node,
+        core.session,
+        Standing.REPORTED,
+        () if core.dropping else tuple(h.report() for h in core.holdings.values()),
+        core.offered if able else 0,
+        core.joined(now) and grantable,
+        grantable,
+    )

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from saru.core.action import Change, Note
+from saru.core.beat import Beat
 from saru.core.peer import Peer
+from saru.core.reach import Yielding
 from saru.core.settings import Settings
 from saru.core.term import Version
 
@@ -21,6 +23,14 @@ def blocks_note(node: str, number: int, version: Version, gained: int, lost: int
     if parts:
         text = f"{' and '.join(parts)} blocks of id {number}"
         yield Note(Change.BLOCKS, node, text, f"version {version}")
+
+
+def yield_note(node: str, yielding: Yielding, takers: Iterable[Beat]) -> Note:
+    """That this node gives way, or does so no more, and what everybody reaches."""
+    reached = {node: yielding.reach} | {beat.node: beat.reach for beat in takers}
+    counts = [f"{name} {reach.count if reach else '?'}" for name, reach in reached.items()]
+    what = "gives way" if yielding.yields else "takes part again"
+    return Note(Change.YIELD, node, what, f"ping nodes reached: {', '.join(counts)}")
 
 
 def watch(peers: Iterable[Peer], now: int, settings: Settings) -> Iterator[Note]:

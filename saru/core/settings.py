@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
     warntime: int = 0
     earlier_lease: int = 0
     """The L of settings that this node had before, and may have vouched by; 0: of none."""
+    ping_settle: int = 0
 
     @property
     def lease(self) -> int:

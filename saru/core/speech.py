@@ -25,7 +25,7 @@ def compose(core: Coordinator, seq: int, asks: tuple[Ask, ...], now: int) -> Bea
         joined=core.joined(now),
         able=core.able,
         left=core.left,
-        weight=core.weight,
+        weight=core.offered,
         lease_left=max(0, core.lease - now),
         heard=core.voter.heard(core.term, asks, now),
         asks=asks if core.mastership else (),
@@ -38,4 +38,6 @@ def compose(core: Coordinator, seq: int, asks: tuple[Ask, ...], now: int) -> Bea
         ),
         wants=core.mastership.wants() if core.mastership else (),
         share=core.share,
+        reach=core.yielding.reach,
+        yields=core.yielding.yields,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from saru.core.beat import Allocation, Beat, Role
+from saru.core.reach import Reach
 from saru.core.share import Share
 from saru.core.term import Session, Term, Version
 
@@ -69,6 +70,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     able: bool
     lease: int
     dropping: bool
+    reach: Reach | None
+    yields: bool
     seq: int
     sent: tuple[tuple[int, int], ...]
     term: Term | None

@@ -24,6 +24,8 @@ def capture(core: Coordinator, now: int) -> State:
         able=core.able,
         lease=core.lease,
         dropping=core.dropping,
+        reach=core.yielding.reach,
+        yields=core.yielding.yields,
         seq=core.seq,
         sent=core.sent.state(),
         term=core.term,
@@ -40,6 +42,7 @@ def restore(core: Coordinator, state: State) -> None:
     """Put `state` into a new node of the same name, incarnation and start."""
     core.session, core.able, core.lease = state.session, state.able, state.lease
     core.share, core.weight = state.share, state.share.effective
+    core.yielding.reach, core.yielding.yields = state.reach, state.yields
     core.seq = state.seq
     core.sent.restore(state.sent)
     core.office.restore(state.term, state.role, state.counter)

@@ -123,3 +123,50 @@ def test_without_a_quorum_both_sides_of_a_cut_serve_and_say_what_that_means() ->
             status = node.status()
             assert status is not None
             assert "may be serving" not in " ".join(status.problems)
+
+
+def test_who_reaches_fewer_ping_nodes_gives_way_and_if_all_do_nothing_changes() -> None:
+    ping = {"nodes": ["172.17.1.1"], "interval": "100ms", "deadping": "500ms"}
+    shape = clusters.plan(2, witnesses=1, blocks=BLOCKS, more={"ping": ping})
+    with Cluster(f"saru-voters-{uuid.uuid4().hex[:6]}", shape) as cluster:
+        cluster.wait_settled()
+        walter, wendy, _ = cluster.nodes.values()
+
+        def reaches(node: Node, count: int) -> bool:
+            return all(
+                {d.name: d.reached for d in status.directors}[node.name] == count
+                for by in (walter, wendy)
+                if (status := by.status())
+            )
+
+        for node in (walter, wendy):
+            wait_until("both know of it", lambda: reaches(node, 1))  # noqa: B023
+        cluster.cut([[walter.name], ["client"]])
+        wait_until("the other has all", lambda: wendy.held() == BLOCKS)
+        assert walter.held() == 0
+        status = wendy.status()
+        assert status is not None
+        (seen,) = (d for d in status.directors if d.name == walter.name)
+        assert State.DRAINED in seen.states
+        assert seen.why == "gives way: it reaches fewer ping nodes than another director"
+        assert seen.reached == 0
+        assert f"{walter.name}: gives way (ping nodes reached: walter 0, wendy 1)" in walter.log()
+        assert "lapsed" not in walter.log()
+
+        cluster.heal()
+        cluster.wait_settled()
+        before = changes(cluster)
+        cluster.cut([[walter.name, wendy.name], ["client"]])
+        for node in (walter, wendy):
+            wait_until("it is lost to both", lambda: reaches(node, 0))  # noqa: B023
+        status = walter.status()
+        assert status is not None
+        assert "the ping node 172.17.1.1 has not answered for" in " ".join(status.problems)
+        sent = beats_sent(walter)
+        wait_until("time has passed", lambda: beats_sent(walter) > sent + 20)
+        assert changes(cluster) == before
+
+
+def beats_sent(node: Node) -> int:
+    status = node.status()
+    return status.counters.beats_sent if status else 0

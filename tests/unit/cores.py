@@ -182,6 +182,7 @@ class Link:
         quorum: Quorum = Quorum.MAJORITY,
         rates: Mapping[str, float] | None = None,
         divisions: tuple[Division, ...] = (Division(1, BLOCKS, 0),),
+        ping_settle: int = 0,
     ) -> None:
         self.settings = Settings(
             nodes=tuple(voters or names),
@@ -191,6 +192,7 @@ class Link:
             deadtime=DEADTIME,
             initdead=INITDEAD,
             divisions=divisions,
+            ping_settle=ping_settle,
         )
         self.now = 1000 * MS
         self.delay = delay

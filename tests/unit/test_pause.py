@@ -232,7 +232,7 @@ def test_who_goes_on_does_what_a_paused_one_would(seed: int) -> None:
 
 def doing(core: Coordinator, message: object, now: int) -> list[Action]:
     """What `core` does about an event, but for what it tells. A beat is due each time."""
-    core._next_beat = now
+    core.next_beat = now
     if message is None:
         actions = core.tick(now)
     elif isinstance(message, Beat):
