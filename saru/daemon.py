@@ -374,8 +374,9 @@ class Daemon:
 
     # --- status ---------------------------------------------------------------------------------
 
-    async def _pause_asked(self, _arguments: Mapping[str, object]) -> None:
+    async def _pause_asked(self, arguments: Mapping[str, object]) -> None:
         """End, so that the next daemon goes on as this one; the answer comes before the end."""
+        pause.refuse_others(control.arguments_as(arguments, pause.Asked), self._config)
         self._pausing = True
         asyncio.get_running_loop().call_soon(self._stopping.set)
 

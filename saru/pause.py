@@ -41,6 +41,33 @@ class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: State
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """The request `pause`: who shall go on, by the configuration as it is now; both as text."""
+
+    node: str
+    settings: str
+
+    @classmethod
+    def by(cls, config: Config) -> Asked:
+        """What this configuration asks for."""
+        return cls(config.director.name, config.settings().digest().hex())
+
+
+def refuse_others(asked: Asked, config: Config) -> None:
+    """Raises SaruError if the daemon with `config` would not be gone on from, and so should leave.
+
+    It is still there to hand its blocks over; after a pause in vain nobody would be.
+    """
+    keys = differing(config.settings().digest(), bytes.fromhex(asked.settings))
+    if asked.node != config.director.name:
+        keys = ["director.name", *keys]
+    if keys:
+        raise SaruError(
+            f"{config.director.name} cannot pause, for the configuration has changed in "
+            f"{', '.join(keys)}; stop it, so that its blocks are handed over: systemctl stop saru"
+        )
+
+
 def path(config: Config) -> Path:
     """Where this node leaves its state."""
     return config.daemon.state / f"{config.cluster.name}.paused"

@@ -23,13 +23,22 @@ def pause(timeout: int, config: Config) -> None:
 
     They stay until its lease passes, deadtime at most; start the daemon again before that, and it
     goes on as if nothing had been. If it does not come back, the others have the blocks as after
-    any failure. To end it for longer use leave, or systemctl stop saru.
+    any failure. To end it for longer use leave, or systemctl stop saru. It is refused if the next
+    daemon could not go on because the configuration has changed.
     """
     from saru import control, duration, pause
     from saru.errors import SaruError
 
     path = control.socket_path(config.daemon.run, config.cluster.name)
-    control.ask(path, type(None), "pause", timeout=timeout / duration.SECOND)
+    asked = pause.Asked.by(config)
+    control.ask(
+        path,
+        type(None),
+        "pause",
+        timeout=timeout / duration.SECOND,
+        node=asked.node,
+        settings=asked.settings,
+    )
     await_end(config, timeout)
     if not pause.path(config).exists():
         raise SaruError(f"{config.director.name} has left instead of pausing; its log says why")

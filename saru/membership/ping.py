@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import icmplib
 
@@ -23,6 +23,8 @@ from saru.core.reach import Reach
 from saru.duration import SECOND
 from saru.errors import OutageError
 from saru.membership import boottime
+
+_AGAIN = 0.02  # seconds between two cancellations
 
 OnReach = Callable[[Reach | None], None]
 
@@ -59,13 +61,14 @@ class Pinger:
     async def run(self) -> None:
         """Ask until cancelled. Raises OutageError if this user may not."""
         self._begun = boottime()
+        work = [*(self._ask(node) for node in self._ping.nodes), self._tell()]
+        tasks = [asyncio.create_task(each) for each in work]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for node in self._ping.nodes:
-                    tasks.create_task(self._ask(node))
-                tasks.create_task(self._tell())
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            await _end(tasks)
 
     async def _ask(self, node: str) -> None:
         """Ask one node for ever.
@@ -106,6 +109,19 @@ class Pinger:
     def _reached(self, node: str, now: int) -> bool:
         answered = self._answered.get(node)
         return answered is not None and now < answered + self._ping.deadping
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they end.
+
+    Once is not enough: icmplib waits by asyncio.wait_for, which loses a cancellation (until Python
+    3.12) if a packet comes at the same moment.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN)
 
 
 def _socket(node: str) -> icmplib.AsyncSocket:

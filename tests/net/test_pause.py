@@ -93,6 +93,19 @@ def test_a_killed_daemon_leaves_nothing_and_a_terminated_one_leaves(tmp_path: Pa
         assert "goes on" not in wendy.log()
 
 
+def test_a_pause_in_vain_is_refused(tmp_path: Path) -> None:
+    """With other settings the next daemon could not go on: this one shall hand its blocks over."""
+    with cluster(tmp_path) as daemons:
+        wendy = daemons["wendy"]
+        eventually("wendy answers", wendy.status)
+        text = wendy.config.read_text()
+        wendy.config.write_text(text.replace('deadtime = "1s"', 'deadtime = "2s"'))
+        done = subprocess.run(wendy.command("pause"), capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "changed in times.deadtime, times.initdead; stop it" in done.stderr
+        assert wendy.status()
+
+
 def test_no_daemon_no_pause(tmp_path: Path) -> None:
     with cluster(tmp_path) as daemons:
         daemons["wanda"].end()

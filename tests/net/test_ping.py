@@ -25,7 +25,7 @@ class Listener:
     def __init__(self) -> None:
         self.told: list[Reach | None] = []
         self.news = asyncio.Event()
-        self.pinger = Pinger(Ping(NODES, 20 * MS, 2000 * MS), self.tell)
+        self.pinger = Pinger(Ping(NODES, 100 * MS, 1500 * MS), self.tell)
 
     def tell(self, reach: Reach | None) -> None:
         self.told.append(reach)
