@@ -1,15 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What holds for all tests: the quick ones first."""
+"""What holds for all tests: their order, which of them share a worker, and who is left alone.
+
+`tests/run` has two workers (pytest-xdist). Tests that share something, a file's fixtures or a
+guest, run in one of them, after each other; so do those of which a machine bears one. A test
+marked `alone` judges how fast things are: nothing else runs beside it, in this checkout.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-ORDER = ("unit", "sim", "net", "bench", "vm")
-LAST = "test_demo.py"
+ORDER = ("unit", "sim", "vm", "bench", "net")
+"""The quick ones first, then what takes longest, and at the end what fills the gaps."""
 HERE = Path(__file__).parent
+SHARED_GUEST = "module_guest"
+"""The fixture whose guests, one a kernel, several files share."""
+LABS = (
+    "vm/test_lab.py", "vm/test_demo.py", "vm/test_nemesis.py", "net/test_demo_namespaces.py",
+)  # fmt: skip
+"""Of labs with three guests, and of demonstrations, there is one at a time."""
+LONG = ("net/test_nemesis.py",)
+"""Minutes for each test: they begin when the guests do."""
+SINGLE = ("sim", *LONG)
+"""Directories and files whose tests share nothing: any worker may have any of them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,11 +43,79 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--nemesis-seed", type=int, metavar="N", help="the same faults once more")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: nothing else runs in this checkout meanwhile")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the directories in ORDER, each as it was collected, and the demonstration at the end."""
-    items.sort(key=lambda item: _place(item.path))
+    """Order the tests, each directory's as they were collected, and say what belongs together."""
+    items.sort(key=_place)
+    for item in items:
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
-def _place(path: Path) -> tuple[int, bool]:
-    room = path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else ""
-    return ORDER.index(room) if room in ORDER else -1, path.name == LAST
+def _file(item: pytest.Item) -> str:
+    return str(item.path.relative_to(HERE)) if item.path.is_relative_to(HERE) else ""
+
+
+def _room(item: pytest.Item) -> str:
+    return _file(item).partition("/")[0]
+
+
+def _shared_guest(item: pytest.Item) -> str:
+    """The kernel of the shared guest that a test uses; empty if it uses none."""
+    parameters: dict[str, object] = getattr(getattr(item, "callspec", None), "params", {})
+    return str(parameters.get(SHARED_GUEST, ""))
+
+
+def _alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+def _place(item: pytest.Item) -> tuple[bool, int, int]:
+    """Within a directory, what belongs together across files comes first: it takes longest."""
+    long = _file(item) in (*LONG, *LABS)
+    room = "vm" if long else _room(item)
+    longest = 0 if _shared_guest(item) else 1 if long else 2
+    return _alone(item), ORDER.index(room) if room in ORDER else len(ORDER), longest
+
+
+def _group(item: pytest.Item) -> str:
+    """The tests of a group run in one worker; empty: this one may run anywhere."""
+    if _alone(item):
+        return "alone"
+    if kernel := _shared_guest(item):
+        return f"guest-{kernel}"
+    if _file(item) in LABS:
+        return "labs"
+    return "" if {_room(item), _file(item)} & set(SINGLE) else _file(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """From the first fixture to the last, the worker is in a room with the others, or alone."""
+    with _room_for(fcntl.LOCK_EX if _alone(item) else fcntl.LOCK_SH):
+        return (yield)
+
+
+@contextmanager
+def _room_for(how: int) -> Iterator[None]:
+    """Hold the room, with others or alone. Who waits for it stands in the door, so that nobody
+    enters before him. Both are directories that are there anyway."""
+    with ExitStack() as stack, _locked(HERE / "unit", fcntl.LOCK_EX):
+        stack.enter_context(_locked(HERE, how))
+        inside = stack.pop_all()
+    with inside:
+        yield
+
+
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)

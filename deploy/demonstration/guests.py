@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from deploy.demonstration.stage import Pace, Say, Tap
 from deploy.lab import configuration, kernels, topology
@@ -43,6 +44,8 @@ class Guests:
 
     def __init__(self, directors: int, kernel: str, link_mode: str) -> None:
         self.lab = LAB
+        if link_mode == "hub":  # it never settles
+            self.pace = replace(self.pace, patience=45.0)
         self.directors = topology.DIRECTORS[:directors]
         self.names = {topology.director(name).mac(1): name for name in self.directors}
         self._setup = Setup(self.directors, kernel, "heartbeat", link_mode)

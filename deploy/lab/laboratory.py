@@ -26,8 +26,8 @@ from deploy.lab.network import Network
 DEFAULT = "saru-lab"
 AT_ONCE = 3
 """Guests that boot at a time: more of them on few cores make each other's timers late."""
-START_SECONDS = 120.0
-"""What a director may take from the first command to its daemon; some 10 s is usual."""
+START_SECONDS = 300.0
+"""What a director may take from the first command to its daemon on a busy host; 10 s is usual."""
 LOG = "/var/log/saru.log"
 OUTPUT = "/var/log/saru.out"
 START_DAEMON = f"""\

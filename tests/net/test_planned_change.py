@@ -14,6 +14,8 @@ import uuid
 from collections.abc import Callable
 from typing import Self
 
+import pytest
+
 from deploy.demonstration.prober import source_port
 from deploy.lab import cluster as clusters
 from deploy.lab import topology
@@ -79,6 +81,7 @@ def has(node: Node, share: float) -> bool:
     return abs(node.held() - share) < 1
 
 
+@pytest.mark.alone
 def test_planned_changes_break_no_connection() -> None:
     name = f"saru-planned-{uuid.uuid4().hex[:6]}"
     with Cluster(name, clusters.plan(3)) as cluster:

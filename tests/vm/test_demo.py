@@ -30,6 +30,7 @@ def nothing_is_left() -> Iterator[None]:
     wait_until(lambda: not leftovers(), "the lab did not go down")
 
 
+@pytest.mark.alone
 def test_every_probe_is_accepted_exactly_once(tmp_path: Path) -> None:
     status, said, figures = play(tmp_path / "demo.json", DEMO)
     assert status == 0, said

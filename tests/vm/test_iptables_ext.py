@@ -59,16 +59,15 @@ def upstream_iptables() -> Path:
 
 @pytest.fixture
 def clean(module_guest: Guest) -> Iterator[Guest]:
-    """The guest without a rule, before and after."""
-    flush(module_guest)
+    """The guest without a rule; whatever a test adds goes after it."""
     yield module_guest
     flush(module_guest)
 
 
 def flush(guest: Guest) -> None:
-    for command in COMMANDS:
-        for table in ("filter", "nat", "mangle"):
-            guest.run([command, "-t", table, "-F"])
+    tables = ("filter", "nat", "mangle")
+    lines = [f"{command} -t {table} -F" for command in COMMANDS for table in tables]
+    guest.run(["sh", "-ec", "\n".join(lines)])
 
 
 @pytest.mark.parametrize("kind", ["legacy", "nft"])

@@ -1,18 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every command in README.md is run, as it stands there.
-
-Before each block of commands stands a comment that says where:
-
-    run: install            on this host's own file system, below a layer that is thrown away
-    run: director           in a guest, one after the other, as on one director
-      ... until "PATTERN"   left running there once its output matches
-      ... without daemon    after what was left running has ended
-    run: lab                on this host, in a lab of its own
-    run: nftables           in a network namespace of this host, as on a director without the module
-    run elsewhere: PATH     that file runs it
-    file: PLACE PATH        not commands: a file that those of that place find there
-    check: config           not commands: a configuration without a fault
-"""
+"""Every command in README.md is run, as it stands there: here, and where its block says."""
 
 from __future__ import annotations
 
@@ -23,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,43 +18,10 @@ from deploy.lab import cache, director, kernels
 from deploy.lab.cache import PROJECT
 from deploy.lab.channel import Process
 from deploy.lab.guest import Guest
+from tests.vm.readme import KINDS, README, ROOMS, blocks, in_room
 
-README = PROJECT / "README.md"
 PATIENCE = 600.0
 """Seconds that a command may take on a busy host."""
-FENCE = re.compile(
-    r"(?:^<!-- (?P<note>.*?) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
-)
-KINDS = {"sh": ("run: ", "run elsewhere: "), "toml": ("file: ", "check: "), "ini": ("file: ",)}
-ROOMS = ("install", "director", "lab", "nftables")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block, and what the comment before it says."""
-
-    note: str
-    kind: str
-    text: str
-
-    def room(self) -> str:
-        """Where its commands run, or its file lies; empty if they run elsewhere."""
-        found = re.match(r"(?:run|file): (\w+)", self.note)
-        return found.group(1) if found else ""
-
-    def commands(self) -> list[str]:
-        return [line for line in self.text.splitlines() if line.strip()]
-
-
-def blocks() -> list[Block]:
-    found = FENCE.finditer(README.read_text())
-    return [Block(one["note"] or "", one["kind"], one["text"]) for one in found]
-
-
-def in_room(room: str) -> list[Block]:
-    found = [block for block in blocks() if block.room() == room]
-    assert found, f"README.md has nothing for {room}"
-    return found
 
 
 def test_every_block_says_where_it_is_run() -> None:
@@ -257,19 +210,3 @@ def _copy(source: Path, target: Path) -> None:
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-
-
-# --- lab --------------------------------------------------------------------------------------
-
-
-def test_the_lab_by_hand() -> None:
-    environment = {**os.environ, "SARU_LAB": f"saru-readme-{os.getpid()}"}
-    commands = [command for block in in_room("lab") for command in block.commands()]
-    assert commands[-1].endswith(" down")
-    try:
-        for command in commands:
-            subprocess.run(
-                command, shell=True, check=True, cwd=PROJECT, env=environment, timeout=PATIENCE
-            )
-    finally:
-        subprocess.run(commands[-1], shell=True, check=True, cwd=PROJECT, env=environment)
