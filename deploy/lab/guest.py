@@ -60,6 +60,7 @@ class Guest:
         self.directory = directory
         self._owned = owned
         self._channel: Channel | None = None
+        self._accel = ""
         self._restart: list[str] = []
 
     @classmethod
@@ -121,7 +122,8 @@ class Guest:
             )
 
         accel = "tcg" if icount else qemu.accelerator(chosen)
-        guest._restart = words("tcg") if accel == "kvm" else []
+        guest._accel = accel
+        guest._restart = words("tcg")
         guest._spawn(words(accel))
         return guest
 
@@ -173,13 +175,17 @@ class Guest:
         return self.pid() is not None
 
     def wait_ready(self, timeout: float = BOOT_SECONDS) -> None:
-        """Wait until the agent answers; a guest that hangs under KVM is started again without."""
+        """Wait until the agent answers. A guest that does not get so far is started once more,
+        without KVM: under it stock guests hang here and there, and emulated ones on a busy host
+        were seen to stumble in their kernel's first seconds."""
         try:
-            self._greet(min(timeout, KVM_BOOT_SECONDS) if self._restart else timeout)
-        except LabError:
+            self._greet(min(timeout, KVM_BOOT_SECONDS) if self._accel == "kvm" else timeout)
+        except LabError as error:
             if not self._restart:
                 raise
-            qemu.remember(self.kernel, "tcg")
+            if self._accel == "kvm":
+                qemu.remember(self.kernel, "tcg")
+            cache.say(f"{self.name} did not boot and is started once more: {error}")
             self.kill()
             words, self._restart = self._restart, []
             self._spawn(words)
