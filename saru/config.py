@@ -401,4 +401,5 @@ def _daemon(section: Section) -> Daemon:
     return Daemon(
         run=section.take("run", reading.path, Path("/run/saru")),
         state=section.take("state", reading.path, Path("/var/lib/saru")),
+        realtime=section.take("realtime", reading.boolean, True),
     )

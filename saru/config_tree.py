@@ -148,10 +148,14 @@ class Log(msgspec.Struct, frozen=True):
 
 
 class Daemon(msgspec.Struct, frozen=True):
-    """[daemon]: `run` for the socket and the lock, `state` for what outlives a reboot."""
+    """[daemon]: `run` for the socket and the lock, `state` for what outlives a reboot.
+
+    `realtime`: go before the host's ordinary programs, if that is permitted.
+    """
 
     run: Path
     state: Path
+    realtime: bool
 
 
 class Config(msgspec.Struct, frozen=True):

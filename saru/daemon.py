@@ -14,7 +14,7 @@ from typing import Any
 import sdnotify
 from msgspec import structs
 
-from saru import authkeys, control, earlier_lease, log, pause, snapshot, status
+from saru import authkeys, control, earlier_lease, log, pause, realtime, snapshot, status
 from saru.book import Book
 from saru.config import Config
 from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
@@ -57,7 +57,7 @@ def run(config: Config, debug: bool, log_facility: str | None) -> None:
         earlier = earlier_lease.remember(
             config.daemon.state, config.cluster.name, config.times.deadtime
         )
-        asyncio.run(Daemon(config, keys, earlier).main())
+        realtime.run(Daemon(config, keys, earlier).main(), wanted=config.daemon.realtime)
 
 
 class Daemon:

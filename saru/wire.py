@@ -85,7 +85,8 @@ COUNTERS = {
     "crowded": "of one sender more than are kept",
     "duplicate": "came before, by another road or replayed",
     "earlier_life": "of an earlier life of its sender",
-    "late": "older than what came before",
+    "overtaken": "a beat older than one that came before",
+    "late": "so old that it cannot be told whether it came before",
     "accepted": "datagrams accepted",
 }
 
@@ -117,7 +118,7 @@ class _Sender:
             self._newest = sequence
         if kind == BEAT:
             if sequence < self._newest_beat:
-                return "late"
+                return "overtaken"
             self._newest_beat = sequence
         return ""
 

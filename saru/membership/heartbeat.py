@@ -172,7 +172,7 @@ class HeartbeatMembership:
         """Read everything that has come, and look at the newest first.
 
         A beat that has been overtaken by a newer one of its sender is worth nothing: it is dropped
-        as late, for the price of its signature. So a daemon that was kept from its work for a while
+        for the price of its signature. So a daemon that was kept from its work for a while
         has caught up at once, however much has come meanwhile.
         """
         came = []

@@ -29,3 +29,13 @@ def test_what_a_daemon_costs(tmp_path: Path) -> None:
     for case in cases:
         assert case["beats_received_per_s"] > 0
         assert case["rss_mb"] > 0
+
+
+def test_how_late_timers_are(tmp_path: Path) -> None:
+    words = [sys.executable, str(HERE / "timers"), "--seconds", "1", "--json", str(tmp_path / "f")]
+    subprocess.run(words, check=True)
+    modes = json.loads((tmp_path / "f").read_text())["modes"]
+    assert list(modes) == ["plain", "nice", "realtime"]
+    for found in modes.values():
+        assert found["timers"] > 0
+        assert found["median_us"] <= found["p99_us"] <= found["latest_us"]

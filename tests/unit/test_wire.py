@@ -345,7 +345,7 @@ def test_a_second_copy_is_a_duplicate_and_an_older_beat_is_late() -> None:
     assert receiver.decode(first) is not None
     assert receiver.decode(third) is not None
     assert counted(receiver, third) == {"duplicate": 1}
-    assert counted(receiver, second) == {"late": 1}
+    assert counted(receiver, second) == {"overtaken": 1}
     assert counted(receiver, second) == {"duplicate": 1}
     assert counted(receiver, first) == {"duplicate": 1}
 

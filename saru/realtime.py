@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Timers that go off in time on a busy host: priority, locked memory, no long collections.
+
+A daemon that waits for its turn behind other programs beats late, and loses its blocks for nothing.
+What this host does not permit is told, and done without: everything works then, but later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+from collections.abc import Coroutine
+from typing import Any
+
+PRIORITY = 10  # of 1 to 99: before everything ordinary, behind what the kernel does for its devices
+COLLECT_EVERY = 5.0  # seconds; between two collections of what has come and gone meanwhile
+COLLECT_ALL = 12  # every so many collections, one of everything
+_CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4  # <sys/mman.h>; on fault: what is used, not what could be
+
+logger = logging.getLogger("saru")
+
+
+def run(work: Coroutine[Any, Any, None], *, wanted: bool) -> None:
+    """Run `work` on an event loop of its own until it ends; in time, if that is wanted."""
+    if wanted:
+        enter()
+        work = _tended(work)
+    asyncio.run(work)
+
+
+def enter() -> None:
+    """Have this process, and the threads that it starts, go before ordinary ones from now on."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
+    except OSError as why:
+        logger.warning(
+            "no real-time priority: %s; on a busy host beats may be late (give the daemon "
+            "CAP_SYS_NICE, or set daemon.realtime = false)",
+            why.strerror,
+        )
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(_CURRENT | _FUTURE | _ON_FAULT):
+        logger.warning(
+            "memory is not locked: %s; a host that swaps may keep the daemon waiting (give it "
+            "CAP_IPC_LOCK, or set daemon.realtime = false)",
+            os.strerror(ctypes.get_errno()),
+        )
+    # What there is now stays for good, and need not be looked through again and again.
+    gc.collect()
+    gc.freeze()
+
+
+async def _tended(work: Coroutine[Any, Any, None]) -> None:
+    """Let garbage be collected between two events, little at a time, and not in the midst of one.
+
+    What is allocated and forgotten for each beat goes without a collection, by counting; only what
+    refers to itself in a circle waits for this.
+    """
+    gc.disable()
+    collecting = asyncio.ensure_future(_collect())
+    try:
+        await work
+    finally:
+        collecting.cancel()
+        gc.enable()
+
+
+async def _collect() -> None:
+    while True:
+        for turn in range(COLLECT_ALL):
+            await asyncio.sleep(COLLECT_EVERY)
+            gc.collect(2 if turn == 0 else 1)
