@@ -55,7 +55,8 @@ static inline bool saru_protocol_has_ports(u8 protocol)
 	}
 }
 
-static inline int saru_header_read_ipv4(struct saru_header *header, const struct sk_buff *skb, int at)
+static inline int saru_header_read_ipv4(struct saru_header *header, const struct sk_buff *skb,
+					int at)
 {
 	const struct iphdr *ip;
 
@@ -111,7 +112,8 @@ static inline int saru_header_skip_extension(struct saru_header *header, const s
 }
 
 /* With more extension headers than are walked, the protocol is left at one that has no ports. */
-static inline int saru_header_read_ipv6(struct saru_header *header, const struct sk_buff *skb, int at)
+static inline int saru_header_read_ipv6(struct saru_header *header, const struct sk_buff *skb,
+					int at)
 {
 	const struct ipv6hdr *ip;
 	int left, ret;
@@ -228,7 +230,7 @@ static inline u8 saru_map_resolve(u8 map, u8 sense)
 static inline bool saru_key_has_short_way(const struct xt_saru_mtinfo *info, u8 protocol)
 {
 	return info->sense == SARU_SENSE_SRC_PORT && info->resolved_map == SARU_MAP_RANGE &&
-	       saru_protocol_has_ports(protocol);
+	       !(info->flags & SARU_FLAG_INVERT) && saru_protocol_has_ports(protocol);
 }
 
 /*

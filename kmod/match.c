@@ -25,19 +25,31 @@ static noinline void mark_for_this_host(const struct sk_buff *skb, bool ipv6)
 	((struct sk_buff *)skb)->pkt_type = PACKET_HOST;
 }
 
-static noinline bool judge_expired(const struct xt_saru_mtinfo *info)
+/*
+ * A constant that the compiler takes from nowhere else: it would keep what the test of
+ * the block's bit has found for it, over the clock's call.
+ */
+static __always_inline bool only(bool constant)
 {
-	this_cpu_inc(info->state->counters->expired);
-	return !info->verdict;
+	OPTIMIZER_HIDE_VAR(constant);
+	return constant;
 }
 
-/* Of a held block; counted already, so that no more than this is kept over the clock's call. */
-static __always_inline bool judge_deadline(const struct xt_saru_mtinfo *info,
-					   const struct saru_table *table)
+static noinline bool judge_expired(const struct saru_table *table)
+{
+	this_cpu_inc(table->counters->expired);
+	return false;
+}
+
+/*
+ * Whether a held block, counted already, is accepted: nothing but the table is kept
+ * over the clock's call.
+ */
+static __always_inline bool judge_deadline(const struct saru_table *table)
 {
 	if (unlikely(saru_table_expired(table)))
-		return judge_expired(info);
-	return info->verdict;
+		return judge_expired(table);
+	return only(true);
 }
 
 static __always_inline bool reject(const struct xt_saru_mtinfo *info)
@@ -52,7 +64,7 @@ static noinline bool judge_packet(const struct sk_buff *skb, struct xt_action_pa
 {
 	const struct xt_saru_mtinfo *info = par->matchinfo;
 	const struct saru_table *table = rcu_dereference(info->state->table);
-	bool matches;
+	bool accepted;
 	int block;
 
 	if (!table)
@@ -69,15 +81,15 @@ static noinline bool judge_packet(const struct sk_buff *skb, struct xt_action_pa
 		this_cpu_inc(table->packets[block]);
 	else
 		this_cpu_inc(info->state->counters->held);
-	matches = judge_deadline(info, table);
-	if (matches == info->verdict && skb->pkt_type == PACKET_MULTICAST)
+	accepted = judge_deadline(table);
+	if (accepted && skb->pkt_type == PACKET_MULTICAST)
 		mark_for_this_host(skb, ipv6);
-	return matches;
+	return accepted == info->verdict;
 }
 
 /*
- * The short way: by source port and range, to this host's MAC. It is for rules
- * that ask for the protocol: par->thoff and par->fragoff are right in IPv6 too.
+ * The short way: by source port and range, not inverted, to this host's MAC. It is for
+ * rules that ask for the protocol: par->thoff and par->fragoff are right in IPv6 too.
  */
 static __always_inline bool judge(const struct sk_buff *skb, struct xt_action_param *par,
 				  bool ipv6)
@@ -89,10 +101,14 @@ static __always_inline bool judge(const struct sk_buff *skb, struct xt_action_pa
 	if (par->fragoff || skb->pkt_type != PACKET_HOST || !saru_key_is_short(skb, par->thoff))
 		return judge_packet(skb, par, ipv6);
 	block = saru_key_block_short(&table->division, skb, par->thoff);
-	if (!saru_table_holds(table, block))
-		return table == &saru_table_closed ? judge_packet(skb, par, ipv6) : reject(info);
+	if (!saru_table_holds(table, block)) {
+		if (table == &saru_table_closed)
+			return judge_packet(skb, par, ipv6);
+		this_cpu_inc(table->counters->rejected);
+		return only(false);
+	}
 	this_cpu_inc(table->packets[block]);
-	return judge_deadline(info, table);
+	return judge_deadline(table);
 }
 
 static bool saru_match_ipv4(const struct sk_buff *skb, struct xt_action_param *par)

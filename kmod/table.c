@@ -235,6 +235,7 @@ static struct saru_table *table_create(const struct saru_set *set)
 /* Packets go on being counted where they were, if the number of blocks is the same. */
 static int table_count_packets(struct saru_table *table, const struct saru_id *id)
 {
+	table->counters = id->counters;
 	if (id->blocks == table->blocks) {
 		table->packets = id->packets;
 		return 0;

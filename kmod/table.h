@@ -41,6 +41,7 @@ struct saru_version {
 struct saru_table {
 	atomic64_t deadline;		/* ns of CLOCK_BOOTTIME; atomic64: whole on 32 bits too */
 	u64 __percpu *packets;		/* of held blocks; the id's own; NULL with too many blocks */
+	struct saru_counters __percpu *counters;	/* the id's own */
 	struct saru_division division;
 	u32 blocks;
 	u32 held;
@@ -109,7 +110,7 @@ static __always_inline bool saru_table_expired(const struct saru_table *table)
 {
 	u64 now = ktime_get_boot_fast_ns();
 
-	return now >= (u64)atomic64_read(&table->deadline);
+	return (u64)atomic64_read(&table->deadline) <= now;
 }
 
 extern struct saru_table saru_table_closed;
