@@ -50,3 +50,9 @@ def test_link(guest: Guest) -> None:
     """The mask on this kernel; the rest of the link does not depend on it."""
     some = "never_seen or without_the_mask or multicast_tells"
     checked(guest, "tests/net/test_link.py", "-k", some)
+
+
+@pytest.mark.parametrize("guest", kernels.VERSIONS[:1], indirect=True)
+def test_nat(guest: Guest) -> None:
+    """LVS-NAT: real packets through IPVS; on one kernel, for the rules are the same."""
+    checked(guest, "tests/vm/inside/check_nat.py")
