@@ -45,6 +45,8 @@ __all__ = ["CommandFailedError", "CommandTimeoutError", "Done", "Guest", "GuestG
 BOOT_SECONDS = 180.0
 """What a boot may take; about 8 s is usual in emulation on an idle host."""
 KVM_BOOT_SECONDS = 30.0
+COMMAND_SECONDS = 300.0
+"""What a command may take that nobody gives another limit; a busy host may need a minute."""
 
 # A child told to die with its parent dies with the parent's *thread*: start every QEMU from
 # one thread that lives as long as this process.
@@ -224,7 +226,7 @@ class Guest:
         argv: Sequence[str],
         *,
         check: bool = True,
-        timeout: float = 60.0,
+        timeout: float = COMMAND_SECONDS,
         input: bytes = b"",  # noqa: A002 - as subprocess.run has it
         env: Mapping[str, str] | None = None,
         cwd: str = "/root",
@@ -241,7 +243,7 @@ class Guest:
         return self.finish(process, f"`{' '.join(argv)}`", check=check, timeout=timeout)
 
     def finish(
-        self, process: Process, what: str, *, check: bool = True, timeout: float = 60.0
+        self, process: Process, what: str, *, check: bool = True, timeout: float = COMMAND_SECONDS
     ) -> Done:
         """Wait for the end of a command that errors call `what`; otherwise as `run`."""
         try:
