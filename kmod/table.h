@@ -100,6 +100,19 @@ static inline bool saru_table_holds(const struct saru_table *table, unsigned lon
 }
 
 /*
+ * Where it is one word, the compiler may compare it in place (READ_ONCE forbids that):
+ * it is looked at once, behind the call of a function, and cannot be torn.
+ */
+static __always_inline u64 saru_table_deadline(const struct saru_table *table)
+{
+#ifdef CONFIG_64BIT
+	return data_race(table->deadline.counter);
+#else
+	return atomic64_read(&table->deadline);
+#endif
+}
+
+/*
  * The coarse clock would be a tick behind or more. The fast one reads the hardware
  * as the usual one does, but never waits for the CPU that keeps the time, which
  * may have been stopped in the middle of it. It runs on while another CPU moves
@@ -110,7 +123,7 @@ static __always_inline bool saru_table_expired(const struct saru_table *table)
 {
 	u64 now = ktime_get_boot_fast_ns();
 
-	return (u64)atomic64_read(&table->deadline) <= now;
+	return saru_table_deadline(table) <= now;
 }
 
 extern struct saru_table saru_table_closed;
