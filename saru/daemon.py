@@ -26,7 +26,7 @@ from saru.core.state import State
 from saru.core.term import Version
 from saru.dataplane import Dataplane, TableState
 from saru.dataplane.choice import chosen, made
-from saru.departure import Departure
+from saru.errors import SaruError
 from saru.incarnation import next_incarnation
 from saru.keyring import Keyring
 from saru.lock import Lock
@@ -224,7 +224,9 @@ class Daemon:
             if self._bug is not None:
                 raise self._bug
             if stop in done:
-                await self._depart()
+                self._systemd.notify("STOPPING=1")
+                if not (self._pausing and await self._pause()) and not self.core.suspended:
+                    await self._leave()
             for task in done - {stop}:
                 task.result()
         except ExceptionGroup as group:
@@ -243,17 +245,54 @@ class Daemon:
         self._bug = context.get("exception") or RuntimeError(context["message"])
         self._stopping.set()
 
-    async def _depart(self) -> None:
-        self._systemd.notify("STOPPING=1")
-        departure = Departure(self.core, self._pusher, self._do, self._until)
-        if self._pausing:
-            self._paused = await departure.pause(self._keep)
-        if not self.core.suspended:
-            await departure.leave()
+    async def _leave(self) -> None:
+        """Hand the blocks over, as far as anybody takes them within a lease, and say goodbye."""
+        logger.info("%s: stops", self._name)
+        self._do(self.core.weigh(0, boottime()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._until(self._idle), self._settings.lease / SECOND)
+        self._do(self.core.leave(boottime()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(
+                self._until(lambda: not self.core.dropping), self._settings.lease / SECOND
+            )
 
-    async def _keep(self, state: State) -> None:
-        await self._membership.stop()
-        pause.leave(self._config, state, self._codec.sequence)
+    async def _pause(self) -> bool:
+        """Stop so that the next daemon can go on as this one; False if that is impossible."""
+        self._do(self.core.retire(boottime()))
+        with contextlib.suppress(TimeoutError):  # better with another master, if there can be one
+            span = 2 * self._settings.keepalive / SECOND
+            await asyncio.wait_for(self._until(lambda: self.core.hears(boottime())), span)
+        try:
+            await asyncio.wait_for(self._quiet(), self._settings.lease / SECOND)
+            actions, state = self.core.suspend(boottime())
+            self._do(actions)
+            await self._membership.stop()
+            pause.leave(self._config, state, self._codec.sequence)
+        except (TimeoutError, SaruError) as why:
+            text = str(why) or "the kernel has not taken its table"
+            logger.error("%s: cannot pause: %s", self._name, text)
+            return False
+        left = max(0, state.lease - boottime()) / SECOND
+        logger.info("%s: pauses; its blocks stay for %.3g s", self._name, left)
+        self._paused = True
+        return True
+
+    async def _quiet(self) -> None:
+        """Wait until nothing is on its way into the kernel."""
+
+        def quiet() -> bool:
+            taking = any(holding.taking for holding in self.core.holdings.values())
+            return not taking and not self.core.dropping
+
+        while not quiet() or not (self._pusher is None or self._pusher.idle.is_set()):
+            await self._until(quiet)
+            if self._pusher is not None:
+                await self._pusher.idle.wait()
+
+    def _idle(self) -> bool:
+        held = any(holding.held for holding in self.core.holdings.values())
+        return not held or not self.core.leased(boottime())
 
     async def _until(self, so: Callable[[], bool]) -> None:
         """Wait until something is so; it can become so with any event."""

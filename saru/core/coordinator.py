@@ -58,6 +58,7 @@ class Coordinator:
         self.sent = Sent(settings.lease)
         self.seq = 0
         self.next_beat = now
+        self.seen = now  # when the newest event was
         self._said: object = None
         self._waited_told = False
         self._actions: list[Action] = []
@@ -265,7 +266,15 @@ class Coordinator:
     # --- taking in ------------------------------------------------------------------------------
 
     def _begin(self, now: int) -> None:
-        """R3: a lease that has passed is found out before anything else is done."""
+        """R3: a lease that has passed is found out before anything else is done.
+
+        Whoever was stopped for a while has heard nothing meanwhile, and that proves nothing: what
+        the others said is still to be read. (With a quorum a silence only counts if others agree.)
+        """
+        if now > self.seen + 2 * self.settings.keepalive:
+            for peer in self.peers.values():
+                peer.unheard_since = now
+        self.seen = now
         if self.lease and now >= self.lease:
             self._note(Change.LAPSED, self.node, "lapsed", "no quorum vouched for it in time")
             self.office.resign("its lease has passed")

@@ -88,6 +88,7 @@ class Mastership:
 
     def fence(self, library: Library, now: int) -> Iterator[Note]:
         """Find out who is fenced."""
+        guessed = self._settings.quorum is Quorum.NONE
         for peer in self._peers.values():
             beat = peer.beat
             if beat is None:
@@ -100,13 +101,18 @@ class Mastership:
                 # lower term, for a quorum is in this one. An older farewell proves nothing: a later
                 # incarnation that is not heard here may hold blocks.
                 self._fences.find(peer.name, beat.session)
-            elif beat.term == self._term and self._fences.knows(peer.name) and library.empty(beat):
-                # It lives in this session: it was fenced before it ever had a lease to lose.
+            elif (
+                beat.term == self._term
+                and self._fences.knows(peer.name)
+                and (guessed or library.empty(beat))
+            ):
+                # It lives in this session: it was fenced before it ever had a lease to lose, or
+                # nobody knew whether it had one.
                 self._fences.lift(peer.name)
         for ask in self.asks(now):
             peer = self._peers[ask.node]
-            if self._settings.quorum is Quorum.NONE:
-                if now >= peer.received + self._settings.lease_plus:
+            if guessed:
+                if now >= peer.unheard_since + self._settings.lease_plus:
                     self._fences.find(ask.node, ask.session)
                     yield Note(Change.FENCED, ask.node, "counts as fenced", "silent, no quorum")
                 continue
@@ -180,7 +186,7 @@ class Mastership:
         for peer in self._peers.values():
             if peer.in_term_since is not None:
                 yield peer.in_term_since + self._settings.keepalive
-            yield peer.received + self._settings.lease_plus  # unheard, where there is no quorum
+            yield peer.unheard_since + self._settings.lease_plus  # where there is no quorum
             yield self._patience(peer)
 
     def wants(self) -> tuple[Want, ...]:

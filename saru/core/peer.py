@@ -44,6 +44,7 @@ class Peer:
         self.name = name
         self.beat: Beat | None = None  # the newest
         self.received = 0  # when that came
+        self.unheard_since = 0  # since when nothing has come of it while we listened
         self.back_since = 0  # when the first one came after a silence of L, or at all
         self.named: int | None = None  # our sending time of the beat that it names
         self.good_until = 0  # until when its vouches for our present session are good (R2)
@@ -57,6 +58,7 @@ class Peer:
             name=self.name,
             beat=self.beat,
             received=self.received,
+            unheard_since=self.unheard_since,
             back_since=self.back_since,
             named=self.named,
             good_until=self.good_until,
@@ -67,6 +69,7 @@ class Peer:
     def restore(self, state: PeerState) -> None:
         """Go on after a pause. What the operator was told is told anew: it may be another log."""
         self.beat, self.received, self.back_since = state.beat, state.received, state.back_since
+        self.unheard_since = state.unheard_since
         self.named, self.good_until = state.named, state.good_until
         self.vouched_at, self.in_term_since = state.vouched_at, state.in_term_since
 
@@ -81,7 +84,8 @@ class Peer:
         """Take in a newer beat; `us` is this node's name and present session."""
         if not self.fresh(now, lease):
             self.back_since = now
-        self.beat, self.received = beat, now
+        self.beat = beat
+        self.received = self.unheard_since = now
         name, session = us
         entry = next((h for h in beat.heard if h.node == name), None)
         self.named = self._named(entry, sent, session)

@@ -23,6 +23,7 @@ class PeerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     beat: Beat | None
     received: int
+    unheard_since: int
     back_since: int
     named: int | None
     good_until: int

@@ -313,3 +313,14 @@ def test_directors_whose_settings_differ_refuse_each_other_and_name_the_key() ->
     assert [note.change for note in notes] == [Change.REFUSED]
     assert "times.keepalive" in str(notes[0])
     assert core.peers["a"].beat is None
+
+
+def test_without_a_quorum_whoever_was_stopped_counts_nobody_as_fenced_for_that() -> None:
+    """What the others said meanwhile is still to be read; never two is checked all the time."""
+    link = Link("abc", quorum=Quorum.NONE).settled()
+    for length in (DEADTIME - KEEPALIVE // 2, 2 * DEADTIME):
+        link["b"].pause()
+        link.run(length)
+        link["b"].resume()
+        link.run(2 * DEADTIME)
+        assert all(host.accepts() for host in link.hosts.values())
