@@ -82,6 +82,45 @@ def late_allocation_of_an_old_session() -> None:
     link.run(KEEPALIVE)
 
 
+def a_sleeper_that_wakes_under_another_master() -> None:
+    """R3: b sleeps through its lease, and c gets its blocks; then b is master.
+
+    Neither hears of the versions that take from it. A b that
+    has not noticed reports what it once held, and keeps it as every reported holder does.
+    """
+    link = Link("abc").settled()
+    catch(link, "b")
+    link["b"].pause()
+    link.run(3 * DEADTIME)
+    link["b"].resume()
+    link.run(4 * DEADTIME)
+    catch(link, "c")
+    link["a"].crash()
+    link.run(4 * DEADTIME)
+
+
+def a_voter_that_forgets_whom_it_vouched_for() -> None:
+    """R8: a and c do not hear each other; b vouches for c, is restarted, and is asked about c."""
+    link = Link("abc").settled()
+    for one, other in ("ac", "ca"):
+        link.one_way(one, other)
+    link.run(link["a"].core.peers["c"].contact_until(DEADTIME) - link.now - MS)
+    link["b"].crash()
+    link["b"].start()
+    link.run(DEADTIME)
+
+
+def a_master_that_vouched_until_now() -> None:
+    """R6: b has not heard c for long and promises at once; a has vouched for c until just now."""
+    link = Link("abc").settled()
+    for one, other in ("bc", "cb"):
+        link.one_way(one, other)
+    link.run(3 * DEADTIME)
+    for one, other in ("ac", "ca"):
+        link.one_way(one, other)
+    link.run(2 * DEADTIME)
+
+
 def a_session_that_the_master_does_not_know() -> None:
     """R6: b has not heard c since c's first session, and becomes master; c holds in its second."""
     link = Link("abcde", rates={"c": SLOW, "d": SLOW, "e": SLOW}).settled()
@@ -230,6 +269,34 @@ def a_candidate_too_late() -> None:
     served(link)
     if not link["c"].accepts():
         raise InvariantError("c is left out for good")
+
+
+def a_director_without_a_lease() -> None:
+    """R5: c and the master hear each other, and nobody else hears c: no quorum vouches for it."""
+    link = Link("abcde").settled()
+    for other in "bde":
+        link.one_way("c", other)
+        link.one_way(other, "c")
+    served(link)
+
+
+def a_late_report() -> None:
+    """R4: a new master hears of e's blocks last; they must stay where they are, as all others."""
+    link = Link("abcde", rates={"c": SLOW, "d": SLOW, "e": SLOW}).settled()
+    before = {name: link[name].accepts() for name in "bcde"}
+    link["a"].crash()
+    link.until(lambda: link["b"].core.role is Role.CANDIDATE)
+    link.one_way("e", "b")
+    link.until(lambda: link.master() == "b")
+    link.run(KEEPALIVE // 2)
+    link.mend("e", "b")
+    for _ in range(8 * DEADTIME // MS):
+        link.run(MS)
+        for name, blocks in before.items():
+            if blocks & ~link[name].accepts():
+                raise InvariantError(
+                    f"blocks of {name} have moved, and {name} was there all the time"
+                )
 
 
 def a_renewal_too_late() -> None:

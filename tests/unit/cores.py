@@ -19,7 +19,7 @@ from saru.core.coordinator import Coordinator
 from saru.core.invariants import never_two
 from saru.core.settings import Division, Quorum, Settings
 from saru.core.state import State
-from tests.sim.world import Kernel
+from tests.sim.kernel import Kernel
 
 MS = 1_000_000
 KEEPALIVE = 100 * MS

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Playing a scenario to its end, and making one that fails as short as can be."""
+
+from __future__ import annotations
+
+from saru.core.invariants import InvariantError
+from saru.core.settings import Quorum
+from tests.sim import faults
+from tests.sim.network import MS
+from tests.sim.plan import plan
+from tests.sim.scenario import Fault, Scenario
+from tests.sim.world import DEADTIME, INITDEAD, KEEPALIVE, MEETING, World
+
+STEP = 25 * MS
+LEASE_PLUS = DEADTIME * 101 // 99
+TRIPS = 100 * MS
+
+
+def bound(world: World) -> int:
+    """Within how long all is well again once the network is whole and everybody runs, us.
+
+    At worst those who have just started must take part: their wait. Then L+ (for a lease to end, or
+    a promise, or until a master gives up, or the dead are fenced), every candidate's turn, a
+    keepalive for one that comes to nothing, trips and SETs. Drift included.
+    """
+    young = [n.clock() - n.daemon.start for n in world.nodes.values() if n.daemon is not None]
+    wait = max(0, INITDEAD - min(young) // 1000)
+    turns = (len(world.nodes) + 2) * KEEPALIVE // 2
+    return int((wait + LEASE_PLUS + turns) * 1.01) + TRIPS
+
+
+def play(scenario: Scenario, *, rules: bool = True, clocks_from: int = 0) -> World:
+    """One run. Raises InvariantError, with the scenario that replays it, if a rule is broken.
+
+    Whatever its faults, all is calm at the end, and everybody must be served within `bound`.
+    All clocks show `clocks_from` ns more than they would.
+    """
+    world = World(scenario, rules=rules, clocks_from=clocks_from)
+    rest = list(scenario.faults)
+    try:
+        while rest:
+            world.run(rest[0].time)
+            faults.happen(world, rest.pop(0))
+        if not scenario.faults or scenario.faults[-1].words[0] != "calm":
+            faults.happen(world, Fault(world.now, ("calm",)))
+        settle(world)
+    except InvariantError as error:
+        told = "\n".join([scenario.head(), *world.story, "# There it ended.", *map(str, rest)])
+        raise InvariantError(
+            f"seed {scenario.seed}, {len(scenario.voters)} voters: {error}\n"
+            f"# Save what follows, and `python -m tests.sim replay FILE` plays it again.\n{told}"
+        ) from error
+    return world
+
+
+def settle(world: World) -> None:
+    """See to it that all is well within the bound, and stays so."""
+    begin = world.now
+    world.bound = bound(world)
+    end = begin + world.bound
+    while wrong := world.wrong():
+        if world.now >= end:
+            raise InvariantError("; ".join(wrong))
+        world.run(world.now + STEP)
+    world.settled = world.now - begin
+    world.run(world.now + 2 * DEADTIME)
+    if wrong := world.wrong():
+        raise InvariantError("did not last: " + "; ".join(wrong))
+    if world.settings.quorum is Quorum.NONE:
+        cut_off(world)
+
+
+def cut_off(world: World) -> None:
+    """Without a quorum both sides of a partition go on serving, and agree when they meet again."""
+    names = "".join(world.nodes)
+    middle = len(names) // 2
+    sides = names[:middle], names[middle:]
+    faults.happen(world, Fault(world.now, ("split", *sides)))
+    world.run(world.now + 2 * DEADTIME)
+    for side in sides:
+        if missing := world.unheld(side):
+            raise InvariantError(f"blocks stay unheld by {side}, cut off: {missing}")
+    faults.happen(world, Fault(world.now, ("heal",)))
+    world.run(world.now + MEETING)
+    if wrong := world.wrong():
+        raise InvariantError("not together again: " + "; ".join(wrong))
+
+
+def run(
+    seed: int, voters: int = 3, quorum: Quorum = Quorum.MAJORITY, *, rules: bool = True
+) -> World:
+    """One random run."""
+    return play(plan(seed, voters, quorum), rules=rules)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A run as a text that a person can read, and that can be played again.
+
+    # What stands behind a # is for people.
+    seed 17
+    voters abcde witnesses e quorum majority ids 1 join_delay 0
+       0.000 start a
+    2431.100 crash b
+
+Times are in ms of true time since the beginning. What the verbs mean is in `tests.sim.faults`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from saru.core.settings import Quorum
+
+MS = 1000
+KEYS = {"seed", "voters", "witnesses", "quorum", "named", "ids", "join_delay"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One line: at `time` (us), do what `words` say."""
+
+    time: int
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.time / MS:11.3f} {' '.join(self.words)}"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that a run depends on. `named`: the voters are named in the settings."""
+
+    seed: int
+    voters: str
+    witnesses: str = ""
+    quorum: Quorum = Quorum.MAJORITY
+    named: bool = True
+    ids: int = 1
+    join_delay: int = 0
+    faults: tuple[Fault, ...] = ()
+
+    def head(self) -> str:
+        """The lines before the first fault."""
+        words = [f"voters {self.voters}"]
+        if self.witnesses:
+            words.append(f"witnesses {self.witnesses}")
+        words.append(f"quorum {self.quorum.value}")
+        if not self.named:
+            words.append("named no")
+        words.append(f"ids {self.ids}")
+        if self.join_delay:
+            words.append(f"join_delay {self.join_delay / MS:g}")
+        return f"seed {self.seed}\n{' '.join(words)}"
+
+    def __str__(self) -> str:
+        return "\n".join([self.head(), *map(str, self.faults)]) + "\n"
+
+    def only(self, faults: Iterable[Fault]) -> Scenario:
+        """The same cluster with other faults."""
+        return replace(self, faults=tuple(faults))
+
+
+def parse(text: str) -> Scenario:
+    """Read what `Scenario` writes. ValueError, with the line, if that cannot be."""
+    settings: dict[str, str] = {}
+    faults = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        try:
+            if words and words[0][0].isdigit():
+                if len(words) == 1:
+                    raise ValueError("what happens then?")
+                faults.append(Fault(round(float(words[0]) * MS), tuple(words[1:])))
+            else:
+                settings |= dict(zip(words[::2], words[1::2], strict=True))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {line.strip()}: {error}") from error
+    unknown = settings.keys() - KEYS
+    if unknown:
+        raise ValueError(f"nobody knows {', '.join(sorted(unknown))}")
+    missing = {"seed", "voters"} - settings.keys()
+    if missing:
+        raise ValueError(f"no {', '.join(sorted(missing))} is given")
+    return Scenario(
+        seed=int(settings["seed"]),
+        voters=settings["voters"],
+        witnesses=settings.get("witnesses", ""),
+        quorum=Quorum(settings.get("quorum", "majority")),
+        named=settings.get("named", "yes") == "yes",
+        ids=int(settings.get("ids", "1")),
+        join_delay=round(float(settings.get("join_delay", "0")) * MS),
+        faults=tuple(sorted(faults, key=lambda fault: fault.time)),
+    )
