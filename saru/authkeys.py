@@ -72,7 +72,8 @@ def load(path: Path | None) -> Keys:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as fault:
-        mend = "write one, mode 600" if isinstance(fault, FileNotFoundError) else "mend that"
+        mends = {FileNotFoundError: "write one, mode 600", PermissionError: "run it as root"}
+        mend = mends.get(type(fault), "mend that")
         raise ConfigError([f"{path}: cannot be read: {fault.strerror}; {mend}"]) from None
     try:
         _check_guarded(path, os.fstat(descriptor))

@@ -112,6 +112,8 @@ def _document(path: Path | None) -> tuple[dict[str, object], Path | None]:
         raise ConfigError([f"{file}: there is no such file; write one, or name another"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{file}: is not UTF-8 text; write it anew as TOML"]) from None
+    except PermissionError as fault:
+        raise ConfigError([f"{file}: cannot be read: {fault.strerror}; run it as root"]) from None
     except OSError as fault:
         raise ConfigError([f"{file}: cannot be read: {fault.strerror}; mend that"]) from None
     except tomllib.TOMLDecodeError as fault:

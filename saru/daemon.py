@@ -70,7 +70,9 @@ class Daemon:
         self._book = Book(settings.divisions, boottime())
         # The incarnation is not known before it is clear whether this goes on as an earlier one.
         self._codec = Codec(config.director.name, 0, keys, settings.divisions, config.cluster.name)
-        self._membership = HeartbeatMembership(config, self._codec, self._received, self._told)
+        self._membership = HeartbeatMembership(
+            config, self._codec, self._received, self._told, on_news=logger.info
+        )
         kind = config.director.dataplane
         self._dataplane: Dataplane | None = None if config.witness else made(kind)
         self._pusher: Pusher | None = None
@@ -384,6 +386,7 @@ class Daemon:
         tables: list[TableState] = []
         if self._dataplane is not None:
             tables = [await self._dataplane.get(number) for number in self._book.holders]
+        guard = await self._guard.status() if self._guard else _WITNESS
         now = boottime()
         return snapshot.take(
             self.core,
@@ -391,7 +394,7 @@ class Daemon:
             now,
             holders=self._book.holders,
             tables=tables,
-            guard=self._guard.status() if self._guard else _WITNESS,
+            guard=guard,
             counters=snapshot.counters(
                 self._membership.counters(),
                 self._book.counts,

@@ -81,6 +81,16 @@ def check(config: Config) -> list[str]:
     return found + [each for each in (s.difference() for s in _settings(link)) if each]
 
 
+def lacking(config: Config) -> list[str]:
+    """What keeps packets for the VIPs from this host, a line each; empty if nothing does."""
+    link = _link(config)
+    try:
+        with Interface(link.interface) as interface:
+            return list(_obstacles(link, interface))
+    except OutageError as outage:
+        return [str(outage)]
+
+
 def check_mask(config: Config) -> list[str]:
     """What is wrong with the mask alone; empty if all is well, or no mask is needed now."""
     mask = mask_of(config) if is_up(config) else None
@@ -175,15 +185,8 @@ def _own_link_local(link: Link, interface: Interface, own: str) -> list[str]:
 
 
 def _differences(config: Config, link: Link, interface: Interface) -> Iterator[str]:
-    name = link.interface
-    if not interface.is_up:
-        yield f"{name}: is down"
-    own = _own_mac(config, interface)
-    if link.mode is LinkMode.MULTICAST:
-        if not interface.listens_to(link.mac):
-            yield f"{name}: does not take in frames to {link.mac}"
-    elif interface.mac != link.mac:
-        yield f"{name}: its MAC is {interface.mac}, not {link.mac}"
+    yield from _obstacles(link, interface)
+    name, own = link.interface, _own_mac(config, interface)
     mask = _mask(config, own)
     if mask is not None:
         yield from mask.check()
@@ -193,6 +196,19 @@ def _differences(config: Config, link: Link, interface: Interface) -> Iterator[s
             yield f"{name}: its own link-local address {_link_local(own)} is missing"
         if _link_local(link.mac) in there:
             yield f"{name}: has the link-local address of the shared MAC"
+
+
+def _obstacles(link: Link, interface: Interface) -> Iterator[str]:
+    """What keeps packets for the VIPs out."""
+    name = link.interface
+    if not interface.is_up:
+        yield f"{name}: is down"
+    if link.mode is LinkMode.MULTICAST:
+        if not interface.listens_to(link.mac):
+            yield f"{name}: does not take in frames to {link.mac}"
+    elif interface.mac != link.mac:
+        yield f"{name}: its MAC is {interface.mac}, not {link.mac}"
+    there = interface.addresses()
     for address in _addresses(link):
         if address not in there:
             yield f"{name}: {address} is missing"

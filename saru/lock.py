@@ -46,7 +46,7 @@ class Lock:
             run.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise SaruError(f"cannot open the lock {path}: {error.strerror}") from None
+            raise _closed(path, error) from None
         for _ in range(TRIES):
             if _locked(descriptor, fcntl.LOCK_EX):
                 os.ftruncate(descriptor, 0)
@@ -85,13 +85,18 @@ def owners(run: Path) -> list[Owner]:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise SaruError(f"cannot open the lock {path}: {error.strerror}") from None
+            raise _closed(path, error) from None
         try:
             if not _locked(descriptor, fcntl.LOCK_SH):
                 found.append(Owner(path.stem, _pid(descriptor)))
         finally:
             os.close(descriptor)
     return found
+
+
+def _closed(path: Path, error: OSError) -> SaruError:
+    mend = " (run it as root)" if isinstance(error, PermissionError) else ""
+    return SaruError(f"cannot open the lock {path}: {error.strerror}{mend}")
 
 
 def _locked(descriptor: int, how: int) -> bool:

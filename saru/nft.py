@@ -26,6 +26,7 @@ _JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
 # The library does not say that two threads may use it, even with a context each.
 _alone = threading.Lock()
 _TERSE = 1 << 11  # NFT_CTX_OUTPUT_TERSE
+_CAP_NET_ADMIN = 1 << 12
 
 
 class NftError(SaruError):
@@ -84,6 +85,8 @@ def listing(commands: str, *, elements: bool = True) -> list[dict[str, Any]]:
 
 
 def _run(commands: str, flags: int) -> str:
+    if not _may():
+        raise OutageError(NOT_PERMITTED)
     with _alone:
         return _run_alone(_library(), commands, flags)
 
@@ -102,6 +105,16 @@ def _run_alone(library: ctypes.CDLL, commands: str, flags: int) -> str:
         return printed.decode(errors="replace")
     finally:
         library.nft_ctx_free(context)
+
+
+def _may() -> bool:
+    """Whether this thread has CAP_NET_ADMIN at all; without it the library writes to the terminal.
+
+    Not whether it has it over this network namespace: that the kernel says.
+    """
+    with open("/proc/thread-self/status", encoding="utf-8") as file:
+        effective = next(line for line in file if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) & _CAP_NET_ADMIN)
 
 
 def _carry_out(library: ctypes.CDLL, context: int, commands: str) -> int:

@@ -193,7 +193,9 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """In words: `rules in place`, `rules missing: …`, `not configured`, …"""
     vip: str
-    """In words: `up on eth0`, `taken off eth0`, `not ours to set`, …"""
+    """In words: `up on eth0`, `not up on eth0`, `taken off eth0`, `not ours to set`."""
+    lacking: tuple[str, ...] = ()
+    """What keeps packets for the VIPs from this node, a line each."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,6 +275,12 @@ def diagnose(status: Status) -> tuple[str, ...]:
         )
     if not status.guard.ok:
         found.append(f"{status.guard.state}: {status.node} takes no blocks")
+    if lacking := status.guard.lacking:
+        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+        found.append(
+            f"{lacking[0]}{more}: packets of the blocks that {status.node} holds are lost; "
+            "mend it: saru link up"
+        )
     for node in status.ping:
         if not node.reached:
             ago = "yet" if node.answered_ms is None else f"for {duration(node.answered_ms)}"

@@ -240,10 +240,13 @@ def list_(as_json: bool) -> None:
 @table.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(ID_MIN, ID_MAX))
 @click.option("--all", "everything", is_flag=True, help="All tables.")
-def delete(ids: tuple[int, ...], everything: bool) -> None:
+@_force
+@click.pass_context
+def delete(ctx: click.Context, ids: tuple[int, ...], everything: bool, force: bool) -> None:
     """Forget tables; rules that name them stay and match nothing."""
     if bool(ids) == everything:
         raise click.UsageError("name the ids to delete, or write --all")
+    _refuse_beside_daemon(ctx, force)
 
     async def work(plane: Dataplane) -> None:
         doomed = [s.id for s in await plane.tables() if s.table] if everything else ids
@@ -300,7 +303,10 @@ def _configured() -> DataplaneKind:
 
 
 def _refuse_beside_daemon(ctx: click.Context, force: bool) -> None:
-    """Two that push the same tables could accept a block that another director holds."""
+    """Two that push the same tables could accept a block that another director holds.
+
+    And a table that is deleted under a daemon leaves its blocks unanswered until that has noticed.
+    """
     if force:
         return
     from saru import config, lock

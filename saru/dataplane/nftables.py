@@ -134,7 +134,12 @@ class Nftables:
         """All ids of this network namespace that have a table or users, in their order."""
 
         def every() -> list[TableState]:
-            ids = usage.ids(self._ask(elements.all_sets()))
+            try:
+                ids = usage.ids(self._ask(elements.all_sets()))
+            except RefusedError as refusal:
+                if refusal.code != errno.ENOENT:
+                    raise
+                return []  # nobody has made table inet saru yet
             return [state for state in self._states(ids) if state.table or state.users]
 
         return await self._turn.take(every, waits=True)

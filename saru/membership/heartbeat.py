@@ -37,15 +37,24 @@ _MENDS = {
 
 
 class HeartbeatMembership:
-    """A Membership of beats. `codec` turns messages into datagrams and back."""
+    """A Membership of beats. `codec` turns messages into datagrams and back.
+
+    `on_note` is told of what is wrong, `on_news` (the same, if left out) of what is well.
+    """
 
     def __init__(
-        self, config: Config, codec: Codec, on_message: OnMessage, on_note: OnNote
+        self,
+        config: Config,
+        codec: Codec,
+        on_message: OnMessage,
+        on_note: OnNote,
+        on_news: OnNote | None = None,
     ) -> None:
         self.config = config.heartbeat
         self.codec = codec
         self.on_message = on_message
         self.on_note = on_note
+        self.on_news = on_news or on_note
         self.roads: dict[str | None, Road] = {}
         self._check_every = min(config.times.keepalive / duration.SECOND, _CHECK_MAX)
         self._troubles: dict[str | None, str] = {}
@@ -134,7 +143,7 @@ class HeartbeatMembership:
         for each in road.sockets:
             self._loop.add_reader(each, self._drain, road, each)
         if road.name not in self._troubles:
-            self.on_note(f"{road.name}: beats go {self._whither()}")
+            self.on_news(f"{road.name}: beats go {self._whither()}")
 
     def _whither(self) -> str:
         if self.config.mode is HeartbeatMode.MULTICAST:
@@ -166,7 +175,7 @@ class HeartbeatMembership:
             self.on_note(f"{road.name}: {what}; beats cannot go there, trying on")
         else:
             del self._troubles[road.name]
-            self.on_note(f"{road.name}: is back; beats go {self._whither()}")
+            self.on_news(f"{road.name}: is back; beats go {self._whither()}")
 
     def _drain(self, road: Road, each: socket.socket) -> None:
         """Read everything that has come, and look at the newest first.

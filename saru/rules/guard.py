@@ -66,14 +66,18 @@ class Guard:
         # Left behind by a guard that could not put the VIPs back before it ended.
         self._off = config.daemon.run / "guard.vip-off"
 
-    def status(self) -> status.Guard:
-        """For `saru status`."""
+    async def status(self) -> status.Guard:
+        """For `saru status`; looks at the interface of the VIPs, which is not ours to put up."""
+        lacking: list[str] = []
         if self._config.link is None:
             vip = "not ours to set"
+        elif self._off.exists():
+            vip = f"taken off {self._config.link.interface}"
         else:
-            vip = f"{'taken off' if self._off.exists() else 'up on'} {self._config.link.interface}"
+            lacking = await asyncio.to_thread(link.lacking, self._config)
+            vip = f"{'not up' if lacking else 'up'} on {self._config.link.interface}"
         state = "rules in place" if self._ok else f"rules not in place: {self._why}"
-        return status.Guard(ok=bool(self._ok), state=state, vip=vip)
+        return status.Guard(ok=bool(self._ok), state=state, vip=vip, lacking=tuple(lacking))
 
     async def run(self, on_change: OnChange) -> None:
         """Watch until cancelled; tells whether the rules stand, first and at every change.

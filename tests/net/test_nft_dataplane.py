@@ -234,6 +234,8 @@ def saru(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_commands() -> None:
+    nothing = saru("list", "--json")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "[]\n", "")
     assert saru("get", "7").stderr == "saru: there is no table of id 7\n"
     words = "set 7 --blocks 16 --held 0-3,8 --lease 500s --seed 3 --term 4.1.2 --serial"
     done = saru(*words.split(), "9")

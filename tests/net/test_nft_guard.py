@@ -120,7 +120,7 @@ def test_rules_that_go_take_the_vip_with_them_and_come_back(director: Config, to
             await told.until(loss, lambda expected=expected: told.changes == expected)  # type: ignore[misc]
             assert await asyncio.to_thread(install.check, director) == []
             assert await asyncio.to_thread(link.check, director) == []
-            assert guard.status().state == "rules in place"
+            assert (await guard.status()).state == "rules in place"
             said = "\n".join(told.lines)
             for address in (VIP, VIP6):
                 gone = said.index(f"walter: eth0: {address} removed: ")
@@ -142,13 +142,34 @@ def test_what_cannot_be_put_back_keeps_the_vip_off(director: Config, told: Told)
         assert told.changes == [True, False]
         assert VIP not in addresses()
         assert VIP6 not in addresses()
-        status = guard.status()
+        status = await guard.status()
         assert not status.ok
         assert status.vip == "taken off eth0"
         assert status.state.startswith("rules not in place: nftables: ")
         nft.run("delete table inet saru")
         await told.until("the rules' return", lambda: told.changes[-1])
         assert VIP in addresses()
+
+    asyncio.run(guarded(director, told, scenario))
+
+
+def test_a_link_that_is_not_up_is_told(director: Config, told: Told) -> None:
+    """Nobody's fault but the operator's, who may have a reason: it is said, not mended."""
+
+    async def scenario(guard: Guard) -> None:
+        await told.until("its first word", lambda: told.changes == [True])
+        status = await guard.status()
+        assert (status.vip, status.lacking) == ("up on eth0", ())
+        ip("addr", "del", VIP, "dev", "eth0")
+        assert (await guard.status()).lacking == (f"eth0: {VIP} is missing",)
+        await asyncio.to_thread(link.down, director)
+        status = await guard.status()
+        assert status.vip == "not up on eth0"
+        assert any("its MAC is" in each for each in status.lacking)
+        ip("link", "set", "eth0", "name", "eth9")
+        (why,) = (await guard.status()).lacking
+        ip("link", "set", "eth9", "name", "eth0")
+        assert why.startswith("there is no interface eth0; ")
 
     asyncio.run(guarded(director, told, scenario))
 
@@ -162,7 +183,7 @@ def test_a_flood_of_elements_is_no_loss_of_rules(director: Config, told: Told) -
         await asyncio.to_thread(nft.run, f"add element inet saru held_1 {{ {blocks} }}")
         nft.run("delete table inet saru")
         await told.until("the loss that came last", lambda: told.changes == [True, False, True])
-        assert guard.status().ok
+        assert (await guard.status()).ok
 
     asyncio.run(guarded(director, told, scenario))
 

@@ -214,7 +214,7 @@ def test_tables_are_not_set_beside_a_daemon(
         "stop it first, or write --force\n"
     )
     with Lock.acquire(config.parent / "run", "saru"):
-        for words in ("set 1 --held all --lease 5s", "renew 1 --lease 5s"):
+        for words in ("set 1 --held all --lease 5s", "renew 1 --lease 5s", "delete 1"):
             assert run(capsys, f"--config {{config}} table {words}", config=config) == (
                 1,
                 "",

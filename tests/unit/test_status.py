@@ -41,6 +41,13 @@ ALONE = Quorum(rule="none", voters=3, needed=1, contact=("walter",), have=True)
             {"guard": Guard(ok=False, state="rules missing: INPUT", vip="taken off eth0")},
             ("rules missing: INPUT: walter takes no blocks",),
         ),
+        (
+            {"guard": Guard(ok=True, state="", vip="", lacking=("eth0: is down", "eth0: is odd"))},
+            (
+                "eth0: is down (and 1 more): packets of the blocks that walter holds are lost; "
+                "mend it: saru link up",
+            ),
+        ),
         ({"divisions": (division(unheld=3),)}, ("id 1: nobody holds 3 of 16 blocks",)),
         (
             {"directors": (director("wendy", State.SILENT, State.FENCED, heard_ms=83_000),)},

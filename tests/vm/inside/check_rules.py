@@ -204,10 +204,10 @@ async def guarded(told: Told, scenario: Callable[[Told], object]) -> None:
     running = asyncio.create_task(guard.run(told.change))
     try:
         await told.until(lambda: told.changes == [True], "its first word")
-        assert guard.status().ok
+        assert (await guard.status()).ok
         await scenario(told)  # type: ignore[misc]
-        assert guard.status().ok
-        assert guard.status().vip == "up on eth0"
+        status = await guard.status()
+        assert (status.ok, status.vip, status.lacking) == (True, "up on eth0", ())
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
