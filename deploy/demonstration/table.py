@@ -61,10 +61,17 @@ def conclusion(reports: Sequence[Report]) -> str:
     twice = sum(report.accepted_twice for report in reports)
     made = sum(report.connections for report in settled)
     answered = sum(report.connections_answered for report in settled)
+    unanswered = probes - once if not twice else 0
     return (
         f"{once} of {probes} probes in settled phases were accepted by exactly one director "
         f"({ipv6} of these by IPv6); "
         f"{answered} of {made} TCP connections were answered through exactly one; "
         f"{twice or 'no'} probes of all {sum(report.probes for report in reports)} "
         "were accepted twice."
+        + (
+            f" {unanswered} in settled phases were accepted by none: a director whose beats come "
+            "late lets go for a moment. Is this machine busy?"
+            if unanswered
+            else ""
+        )
     )
