@@ -403,6 +403,7 @@ class Daemon:
             keys=self._keyring.status(),
             dataplane=self._dataplane.name if self._dataplane else "none",
             ping=self._pinger.status() if self._pinger else (),
+            roads=self._membership.troubles(),
         )
 
 

@@ -346,7 +346,7 @@ def _nobody(node: str) -> str:
 def _told(before: Share, after: Share) -> str:
     """A change of a share, for the log."""
     if after.drained != before.drained:
-        what = "drained" if after.drained else "no more drained"
+        what = "drained" if after.drained else "no longer drained"
     else:
         what = f"weight {after.weight} instead of {before.weight}"
     return f"{what} (asked for at {after.by})"

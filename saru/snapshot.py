@@ -54,6 +54,7 @@ def take(
     keys: tuple[status.Key, ...] = (),
     dataplane: str,
     ping: tuple[status.PingNode, ...] = (),
+    roads: tuple[str, ...] = (),
 ) -> Status:
     """The snapshot at `now`, with the problems that follow from it."""
     settings = core.settings
@@ -102,6 +103,7 @@ def take(
         ),
         counters=counters,
         ping=ping,
+        roads=roads,
         keys=keys,
     )
     return msgspec.structs.replace(snapshot, problems=status.diagnose(snapshot))

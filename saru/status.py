@@ -241,6 +241,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Sorted by number."""
     ping: tuple[PingNode, ...] = ()
     """The ping nodes, in the order of the configuration."""
+    roads: tuple[str, ...] = ()
+    """Which interfaces carry no beats now, and why: `eth2: is down`."""
     problems: tuple[str, ...] = ()
     """What is wrong, one sentence each, most important first; empty: nothing."""
 
@@ -285,6 +287,7 @@ def diagnose(status: Status) -> tuple[str, ...]:
         if not node.reached:
             ago = "yet" if node.answered_ms is None else f"for {duration(node.answered_ms)}"
             found.append(f"the ping node {node.address} has not answered {ago}")
+    found.extend(f"{road}; beats cannot go there" for road in status.roads)
     for division in status.divisions:
         if division.unheld:
             found.append(

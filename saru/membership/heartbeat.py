@@ -98,6 +98,10 @@ class HeartbeatMembership:
             found[f"{road.name}.open"] = int(road.is_open and not road.down())
         return found
 
+    def troubles(self) -> tuple[str, ...]:
+        """The roads that carry no beats now, a line each: `eth2: is down`."""
+        return tuple(f"{name}: {what}" for name, what in sorted(self._troubles.items(), key=str))
+
     def _wanted(self) -> list[str | None]:
         """The roads that there should be; without interfaces in the configuration we choose."""
         if self.config.interfaces:

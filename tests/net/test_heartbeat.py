@@ -207,6 +207,7 @@ def test_an_interface_goes_down_and_comes_back() -> None:
         everyone_hears_everyone(made)
         walter.host.ip("link", "set", "eth0", "down")
         eventually("walter says so", lambda: walter.noted("eth0: is down; beats cannot go there"))
+        assert walter.membership.troubles() == ("eth0: is down",)
         walter.send()
         counters = walter.counters()
         assert counters["eth0.unsent"] >= 1

@@ -48,6 +48,7 @@ ALONE = Quorum(rule="none", voters=3, needed=1, contact=("walter",), have=True)
                 "mend it: saru link up",
             ),
         ),
+        ({"roads": ("eth2: is down",)}, ("eth2: is down; beats cannot go there",)),
         ({"divisions": (division(unheld=3),)}, ("id 1: nobody holds 3 of 16 blocks",)),
         (
             {"directors": (director("wendy", State.SILENT, State.FENCED, heard_ms=83_000),)},
