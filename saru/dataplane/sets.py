@@ -52,7 +52,8 @@ def table(id_: int, said: str, held: int) -> Table | None:
 def replacement(there: Table | None, new: Table, bounds: Bounds, *, only: bool) -> list[Request]:
     """The changes that make `there`, which the kernel has, into `new`.
 
-    With `only` the kernel refuses them all if the lease of `there` has gone already.
+    With `only` the kernel refuses them all if the lease of `there` has gone already. Where there is
+    no table, blocks may be there all the same: somebody emptied the other sets alone.
     """
     number = new.id
     lease = lease_set(number)
@@ -69,6 +70,8 @@ def replacement(there: Table | None, new: Table, bounds: Bounds, *, only: bool) 
             elements.element(_TIME.pack(bounds.until), end=True),
         ),
     )
+    if there is None:
+        changes.append(elements.flush(held_set(number)))
     before = there.held if there is not None else 0
     changes += elements.remove(held_set(number), _blocks(before & ~new.held))
     changes += elements.add(held_set(number), _blocks(new.held & ~before))

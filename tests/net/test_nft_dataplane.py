@@ -90,6 +90,21 @@ def test_versions_live_in_the_kernel() -> None:
         on_a_plane(work)
 
 
+@pytest.mark.parametrize("emptied", [layout.until_set, layout.lease_set, layout.held_set])
+def test_blocks_whose_deadline_somebody_took_away_are_not_in_the_next_table(
+    emptied: Callable[[int], str],
+) -> None:
+    async def work(plane: Nftables) -> None:
+        await plane.set(table(1, 5, held=0b0110))
+        nft.run(f"flush set inet saru {emptied(1)}")
+        await plane.delete(1)
+        put = table(1, 6, held=0b1000)
+        await plane.set(put)
+        assert (await plane.get(1)).table == put
+
+    on_a_plane(work)
+
+
 def test_a_race_between_two_is_lost_by_the_older_version() -> None:
     """Whatever the other did since this one last looked, the kernel is asked again."""
 
