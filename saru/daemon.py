@@ -21,12 +21,12 @@ from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAlloca
 from saru.core.beat import Beat, Message
 from saru.core.coordinator import Coordinator
 from saru.core.reach import Reach
-from saru.core.share import Order
+from saru.core.share import Order, Share
 from saru.core.state import State
 from saru.core.term import Version
 from saru.dataplane import Dataplane, TableState
-from saru.dataplane.choice import chosen, made
-from saru.errors import SaruError
+from saru.dataplane.choice import fixed, made
+from saru.departure import Departure
 from saru.incarnation import next_incarnation
 from saru.keyring import Keyring
 from saru.lock import Lock
@@ -64,6 +64,7 @@ class Daemon:
     """The shell around one Coordinator: its clock, its roads, its hand in the kernel."""
 
     def __init__(self, config: Config, keys: authkeys.Keys, earlier: int) -> None:
+        config, self._plane = fixed(config)
         self._config = config
         settings = structs.replace(config.settings(), earlier_lease=earlier)
         self._settings = settings
@@ -148,13 +149,13 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             if self._dataplane is not None and self._pusher is not None:
                 await self._dataplane.open()
-                _, why = chosen(self._config.director.dataplane)
-                logger.info("data plane: %s, because %s", self._dataplane.name, why)
+                logger.info("data plane: %s, because %s", self._dataplane.name, self._plane)
                 stack.push_async_callback(self._dataplane.close)
                 stack.push_async_callback(self._empty)
-            await self._begin()
+            share = await self._begin()
             await self._membership.start()
             stack.push_async_callback(self._membership.stop)
+            self._do(self.core.apportion(share, boottime()))  # a beat goes out: there are roads now
             await self._control.start()
             stack.push_async_callback(self._control.stop)
             if self._pusher is not None and self._guard is not None:
@@ -163,8 +164,8 @@ class Daemon:
                 tasks.append(self._pinger.run())
             await self._live(tasks)
 
-    async def _begin(self) -> None:
-        """Go on where a paused daemon stopped, or start."""
+    async def _begin(self) -> Share:
+        """Go on where a paused daemon stopped, or start; the share to begin with."""
         try:
             left = await pause.inherit(self._config, self._dataplane)
         except pause.DoubtError as why:
@@ -172,8 +173,7 @@ class Daemon:
             left = None
         if left is not None:
             self._codec.go_on(left.state.session.incarnation, left.sequence)
-            self._go_on(left.state)
-            return
+            return self._go_on(left.state)
         await self._empty()
         share = self._operator.first(self._config.director.weight)
         incarnation = next_incarnation(self._config.daemon.state, self._config.cluster.name)
@@ -192,9 +192,9 @@ class Daemon:
                 self._name,
                 share.by,
             )
-        self._do(self._core.apportion(share, now))
+        return share
 
-    def _go_on(self, state: State) -> None:
+    def _go_on(self, state: State) -> Share:
         now = boottime()
         self._core = Coordinator.resume(self._settings, state, now)
         logger.info(
@@ -206,12 +206,12 @@ class Daemon:
             if now < state.lease
             else "its lease has passed",
         )
-        share, weight = state.share, self._config.director.weight
-        if share.weight != weight:
-            share = share.changed("", weight=weight)
-        self._do(self._core.apportion(share, now))
+        share, first = state.share, self._operator.first(self._config.director.weight)
+        if not share.grants(weight=first.weight, drained=first.drained):
+            share = share.changed(first.by, weight=first.weight, drained=first.drained)
         if self._pinger is None:  # there were ping nodes before, perhaps
-            self._reaches(None)
+            self._core.yielding.reach = None
+        return share
 
     async def _empty(self) -> None:
         if self._pusher is not None and not self._paused:
@@ -226,9 +226,7 @@ class Daemon:
             if self._bug is not None:
                 raise self._bug
             if stop in done:
-                self._systemd.notify("STOPPING=1")
-                if not (self._pausing and await self._pause()) and not self.core.suspended:
-                    await self._leave()
+                await self._depart()
             for task in done - {stop}:
                 task.result()
         except ExceptionGroup as group:
@@ -247,54 +245,19 @@ class Daemon:
         self._bug = context.get("exception") or RuntimeError(context["message"])
         self._stopping.set()
 
-    async def _leave(self) -> None:
-        """Hand the blocks over, as far as anybody takes them within a lease, and say goodbye."""
-        logger.info("%s: stops", self._name)
-        self._do(self.core.weigh(0, boottime()))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._until(self._idle), self._settings.lease / SECOND)
-        self._do(self.core.leave(boottime()))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(
-                self._until(lambda: not self.core.dropping), self._settings.lease / SECOND
-            )
+    async def _depart(self) -> None:
+        self._systemd.notify("STOPPING=1")
+        departure = Departure(self.core, self._pusher, self._do, self._until)
+        if self._pausing:
+            self._paused = await departure.pause(self._keep)
+        if not self.core.suspended:
+            await departure.leave()
 
-    async def _pause(self) -> bool:
-        """Stop so that the next daemon can go on as this one; False if that is impossible."""
-        self._do(self.core.retire(boottime()))
-        with contextlib.suppress(TimeoutError):  # better with another master, if there can be one
-            span = 2 * self._settings.keepalive / SECOND
-            await asyncio.wait_for(self._until(lambda: self.core.hears(boottime())), span)
-        try:
-            await asyncio.wait_for(self._quiet(), self._settings.lease / SECOND)
-            actions, state = self.core.suspend(boottime())
-            self._do(actions)
-            await self._membership.stop()
-            pause.leave(self._config, state, self._codec.sequence)
-        except (TimeoutError, SaruError) as why:
-            text = str(why) or "the kernel has not taken its table"
-            logger.error("%s: cannot pause: %s", self._name, text)
-            return False
-        left = max(0, state.lease - boottime()) / SECOND
-        logger.info("%s: pauses; its blocks stay for %.3g s", self._name, left)
-        self._paused = True
-        return True
-
-    async def _quiet(self) -> None:
-        """Wait until nothing is on its way into the kernel."""
-
-        def quiet() -> bool:
-            taking = any(holding.taking for holding in self.core.holdings.values())
-            return not taking and not self.core.dropping
-
-        while not quiet() or not (self._pusher is None or self._pusher.idle.is_set()):
-            await self._until(quiet)
-            if self._pusher is not None:
-                await self._pusher.idle.wait()
-
-    def _idle(self) -> bool:
-        held = any(holding.held for holding in self.core.holdings.values())
-        return not held or not self.core.leased(boottime())
+    async def _keep(self, state: State) -> None:
+        await self._membership.stop()
+        if self._bug is not None:
+            raise self._bug
+        pause.leave(self._config, state, self._codec.sequence)
 
     async def _until(self, so: Callable[[], bool]) -> None:
         """Wait until something is so; it can become so with any event."""

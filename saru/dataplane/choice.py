@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from saru.config_tree import DataplaneKind
+from msgspec import structs
+
+from saru.config_tree import Config, DataplaneKind
 from saru.dataplane import Dataplane
 
 LOADED = Path("/sys/module/xt_saru")
@@ -18,6 +20,17 @@ def chosen(kind: DataplaneKind) -> tuple[DataplaneKind, str]:
     if LOADED.exists():
         return DataplaneKind.MODULE, "the kernel module xt_saru is loaded"
     return DataplaneKind.NFTABLES, "the kernel module xt_saru is not loaded"
+
+
+def fixed(config: Config) -> tuple[Config, str]:
+    """The configuration with what `chosen` names in place of AUTO, and why.
+
+    For a daemon's life: a module that is loaded while it runs on nftables must not have its guard
+    put in rules for a data plane that it does not use.
+    """
+    kind, why = chosen(config.director.dataplane)
+    director = structs.replace(config.director, dataplane=kind)
+    return structs.replace(config, director=director), why
 
 
 def made(kind: DataplaneKind) -> Dataplane:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from saru import control
+from saru import config, control
 from saru.errors import OutageError
+from saru.membership.road import Road
 from saru.status import Director, State, Status
 from tests.net.netns import Host, eventually, network
 
@@ -166,6 +167,23 @@ def test_a_daemon_that_is_told_to_stop_says_goodbye(tmp_path: Path, number: int)
 def keys(folder: Path) -> None:
     (folder / "authkeys").write_text("auth 1\n1 sha256 ultramonkey\n")
     (folder / "authkeys").chmod(0o600)
+
+
+def test_the_first_beat_of_a_life_is_heard(tmp_path: Path) -> None:
+    """Whoever goes on after a pause has no time for one that goes nowhere."""
+    with network("walter", "wanda") as wires:
+        keys(tmp_path)
+        road = Road("eth0", config.load(given={}).heartbeat)
+        wires.hosts["walter"].call(road.open)
+        daemon = Daemon(wires.hosts["wanda"], tmp_path)
+        try:
+            (listener,) = road.sockets
+            listener.settimeout(60)
+            datagram = listener.recv(65536)
+            assert int.from_bytes(datagram[15:23], "big") == 1, "the number of the datagram"
+        finally:
+            daemon.end()
+            road.close()
 
 
 def test_a_director_without_the_module_takes_nftables_and_says_so(tmp_path: Path) -> None:
