@@ -28,6 +28,7 @@ from saru.core.coordinator import Coordinator
 from saru.core.share import Order, Share
 from saru.errors import SaruError, UsageError
 from saru.holders import Holders
+from saru.reading import is_name
 from saru.soundness import WEIGHT_MAX
 from saru.status import duration
 
@@ -112,9 +113,13 @@ class Drained:
         self._path = state / f"{cluster}.drained"
 
     def read(self) -> str | None:
-        """Who asked for it; None: this director is not drained. Raises SaruError."""
+        """Who asked for it, empty if that does not stand there; None: this director is not drained.
+
+        Raises SaruError.
+        """
         try:
-            return self._path.read_bytes()[:64].decode("ascii", "replace").strip()
+            by = self._path.read_bytes()[:64].decode("ascii", "replace").strip()
+            return by if is_name(by) else ""
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -19,7 +19,7 @@ from saru.config_tree import Config
 from saru.core.settings import differing
 from saru.core.state import State
 from saru.dataplane import Dataplane
-from saru.errors import SaruError
+from saru.errors import SaruError, UsageError
 from saru.incarnation import present_incarnation
 from saru.membership import boottime
 
@@ -58,7 +58,10 @@ def refuse_others(asked: Asked, config: Config) -> None:
 
     It is still there to hand its blocks over; after a pause in vain nobody would be.
     """
-    keys = differing(config.settings().digest(), bytes.fromhex(asked.settings))
+    try:
+        keys = differing(config.settings().digest(), bytes.fromhex(asked.settings))
+    except ValueError:
+        raise UsageError("the daemon does not understand the request: settings") from None
     if asked.node != config.director.name:
         keys = ["director.name", *keys]
     if keys:

@@ -155,6 +155,12 @@ def test_a_director_says_when_it_was_not_asked_in_time(cluster: Cluster) -> None
     assert cluster.held("b")
 
 
+def test_a_word_in_the_drained_file_that_is_no_name_is_not_said(tmp_path: Path) -> None:
+    """A beat with such a word in it would be refused before it is sent."""
+    (tmp_path / "saru.drained").write_text("a new disk, back on Monday\n")
+    assert Drained(tmp_path, "saru").read() == ""
+
+
 def test_the_last_one_is_not_drained_unless_it_must_be(cluster: Cluster) -> None:
     for name in "ac":
         cluster.share("b", node=name, drained=True, wait=True)

@@ -16,6 +16,7 @@ from saru.core.coordinator import Coordinator
 from saru.core.state import HoldingState, State
 from saru.core.term import Term, Version
 from saru.dataplane import Table, TableState
+from saru.errors import UsageError
 from saru.incarnation import next_incarnation
 from saru.membership import boottime
 
@@ -171,3 +172,8 @@ def test_after_the_lease_the_tables_do_not_matter(conf: Config) -> None:
     """They are deleted before anything is said."""
     pause.leave(conf, msgspec.structs.replace(state_of(conf), lease=1), 1)
     assert inherit(conf, Kernel(held=1)) is not None
+
+
+def test_a_request_that_is_none_is_refused(conf: Config) -> None:
+    with pytest.raises(UsageError, match="does not understand the request"):
+        pause.refuse_others(pause.Asked("walter", "zz"), conf)
