@@ -144,7 +144,7 @@ class Daemon:
         loop.set_exception_handler(self._broke)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._keyring.load_or_tell)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         tasks = []
         async with contextlib.AsyncExitStack() as stack:
             if self._dataplane is not None and self._pusher is not None:
@@ -163,6 +163,11 @@ class Daemon:
             if self._pinger is not None:
                 tasks.append(self._pinger.run())
             await self._live(tasks)
+
+    def _hung_up(self) -> None:
+        """SIGHUP: read the keys again; before there is a core, they have only just been read."""
+        if self._core is not None:
+            self._keyring.load_or_tell()
 
     async def _begin(self) -> Share:
         """Go on where a paused daemon stopped, or start; the share to begin with."""

@@ -19,7 +19,13 @@ _JUDGED = frozenset({"--id", "--sense", "--map"})
 
 
 def translated(rule: Rule, family: Family, divisions: Mapping[int, Division]) -> str:
-    """The rule as nft takes it. Raises KeyError for a clause that the model does not use."""
+    """The rule as nft takes it.
+
+    Raises KeyError for a clause that the model does not use, and ValueError for `! --id`: several
+    matches that all hold have no opposite here.
+    """
+    if any(clause.negated and clause.option in _JUDGED for clause in rule.clauses):
+        raise ValueError(f"nftables has no words for the opposite of -m saru: {rule}")
     said = {clause.option: clause.values for clause in rule.clauses}
     protocol = said.get("-p", ("",))[0]
     words = []

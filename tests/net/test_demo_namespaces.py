@@ -13,6 +13,7 @@ import pytest
 from tests.demonstration import check, check_without_mask, leftovers, play, start, wait_until
 
 DEMO = "deploy/demo --namespaces"
+pytestmark = pytest.mark.alone  # its directors have 400 ms to miss each other in
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,6 @@ def nothing_is_left() -> Iterator[None]:
     wait_until(lambda: not leftovers(), "the lab did not go down")
 
 
-@pytest.mark.alone
 def test_every_probe_is_accepted_exactly_once(tmp_path: Path) -> None:
     status, said, figures = play(tmp_path / "demo.json", DEMO)
     assert status == 0, said
@@ -42,7 +42,7 @@ def test_an_end_before_time_leaves_nothing(how: signal.Signals) -> None:
     process = start(DEMO)
     assert process.stderr is not None
     while "share the VIP" not in process.stderr.readline():
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
     assert leftovers()
     process.send_signal(how)
     process.communicate(timeout=60)

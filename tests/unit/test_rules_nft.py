@@ -190,3 +190,8 @@ def test_show_says_for_which_data_plane_and_why(
     configured(tmp_path, LINK)
     assert cli.run(["--config", file, "rules", "show"]) == 0
     assert capsys.readouterr().out == f"# {file} has no [[service]]\n"
+
+
+def test_the_opposite_of_the_match_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the opposite of -m saru: .*! --id 1"):
+        translated(rule("-p tcp -m saru ! --id 1 -j DROP"), Family.IPV4, DIVISIONS)

@@ -16,7 +16,7 @@ from deploy.lab import director, kernels
 from deploy.lab.cache import PROJECT
 from deploy.lab.guest import Guest
 
-MODULES = "veth bridge nf_conntrack ip_vs"
+MODULES = "veth bridge tun nf_conntrack ip_vs"
 
 
 @pytest.fixture(scope="module", params=kernels.VERSIONS)
@@ -56,3 +56,33 @@ def test_link(guest: Guest) -> None:
 def test_nat(guest: Guest) -> None:
     """LVS-NAT: real packets through IPVS; on one kernel, for the rules are the same."""
     checked(guest, "tests/vm/inside/check_nat.py")
+
+
+def test_nftables(guest: Guest) -> None:
+    """What nftables makes of packets on this kernel, and what its rules let in."""
+    rules = PROJECT / "tests/net/test_nft_rules.py"
+    notices = PROJECT / "tests/net/test_rules_notice.py"
+    checked(
+        guest,
+        "tests/net/test_nft_packets.py::test_packets",
+        f"{rules}::test_who_lets_in_what",
+        f"{rules}::test_established_connections_stay_and_new_ones_are_judged",
+        f"{rules}::test_damage_is_named_and_mended[sync]",
+        f"{notices}::test_what_a_change_of_nftables_own_rules_means",
+    )
+
+
+def test_the_data_plane_nftables(guest: Guest) -> None:
+    """Tables and deadlines of the data plane nftables on this kernel.
+
+    Those left out start programs, which takes long in a guest.
+    """
+    net = PROJECT / "tests/net"
+    left_out = "not commands and not watch_prints and not others_transactions"
+    checked(
+        guest,
+        str(net / "test_nft_dataplane.py"),
+        str(net / "test_nft_deadline.py"),
+        "-k",
+        left_out,
+    )
