@@ -63,10 +63,14 @@ class Relay(threading.Thread):
         netns.setns(self._namespace)
         ports = {*self._targets, *(port for some in self._targets.values() for port in some)}
         with contextlib.ExitStack() as stack:
-            wires = {port: stack.enter_context(_wire(port)) for port in sorted(ports)}
+            wires = {}
+            for port in sorted(ports):
+                # A node without power has no ports: its beats stay lost until this ends.
+                with contextlib.suppress(OSError):
+                    wires[port] = stack.enter_context(_wire(port))
             poll = select.poll()
             by_number = {}
-            for port in self._targets:
+            for port in self._targets.keys() & wires.keys():
                 poll.register(wires[port], select.POLLIN)
                 by_number[wires[port].fileno()] = port
             while not self._halt.is_set():
@@ -92,7 +96,8 @@ class Relay(threading.Thread):
         while self._due and self._due[0][0] <= time.monotonic():
             _, _, port, frame = heapq.heappop(self._due)
             with contextlib.suppress(OSError):  # a cable that is out
-                wires[port].send(frame)
+                if port in wires:
+                    wires[port].send(frame)
 
     def stop(self) -> None:
         """End; beats still under way are lost."""

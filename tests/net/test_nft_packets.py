@@ -43,6 +43,8 @@ DIFFERENT: dict[tuple[int, str], tuple[bool, str]] = {
 """By family and description: whether nftables finds a block where the module's match does not, or
 the other way round, and why. `! --id` has no counterpart: a rule behind says what is done with the
 rest, and a header cut short belongs to that rest."""
+EITHER = {"an extension header cut short, by address"}
+"""Judged by newer kernels (seen: 6.18) and not by older ones (6.1): all drop it next."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def check(version: int, wanted: list[Case], *, linear: int | None = None, then: 
     wrong = [
         f"{case}: {'missed' if case.matches else 'matched'}"
         for case in wanted
-        if (case.mac.hex(":") in found) != case.matches
+        if (case.mac.hex(":") in found) != case.matches and case.row.description not in EITHER
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -16,13 +16,15 @@ from deploy.lab import director, kernels
 from deploy.lab.cache import PROJECT
 from deploy.lab.guest import Guest
 
+MEMORY_MB = 1536
+"""65,536 blocks in one transaction of nftables, with somebody who listens to its notices."""
 MODULES = "veth bridge tun nf_conntrack ip_vs"
 
 
 @pytest.fixture(scope="module", params=kernels.VERSIONS)
 def guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
     """A director; its module lies where the checks can load it anew."""
-    with Guest.boot("rules", kernel=request.param) as guest:
+    with Guest.boot("rules", kernel=request.param, memory_mb=MEMORY_MB) as guest:
         director.prepare(guest)
         module = kernels.build_module(guest.kernel)
         script = f"cp {module} /root/xt_saru.ko; modprobe -a {MODULES}; mkdir -p /run/netns"
