@@ -77,10 +77,15 @@ def test_nftables(guest: Guest) -> None:
 def test_the_data_plane_nftables(guest: Guest) -> None:
     """Tables and deadlines of the data plane nftables on this kernel.
 
-    Those left out start programs, which takes long in a guest.
+    Left out are those that start programs, which takes long in a guest, and the wall clock that is
+    set back: then the lease ends by the kernel's ticks alone, and those of an emulated processor
+    come late (on 6.1 it was seen to end 1.8 ms late).
     """
     net = PROJECT / "tests/net"
-    left_out = "not commands and not watch_prints and not others_transactions"
+    left_out = " and ".join(
+        f"not {word}"
+        for word in ("commands", "watch_prints", "others_transactions", "wall_clock_is_set_back")
+    )
     checked(
         guest,
         str(net / "test_nft_dataplane.py"),
