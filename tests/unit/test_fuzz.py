@@ -27,8 +27,8 @@ from saru.core.share import Order
 from saru.core.term import Session, Term, Version
 from saru.wire import BEAT, DATAGRAM_MAX, ORDER, PART, Codec
 from tests.unit.cores import BLOCKS, Link
+from tests.unit.datagrams import random_allocation
 from tests.unit.test_operator import Cluster
-from tests.unit.test_wire import random_allocation
 
 FALSE_BEATS = 1_000_000
 KEYS = Keys(signing=1, secrets={1: b"ultramonkey", 2: b"ultragorilla"})
