@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from deploy.demonstration.capture import Capture
 from deploy.demonstration.prober import Connection, Connections, Prober
-from deploy.demonstration.record import Family, Phase, Record, Report
+from deploy.demonstration.probing import TARGETS, probing
+from deploy.demonstration.record import Phase, Record, Report
 from deploy.demonstration.stage import Pace, Say, Stage
-from deploy.lab import topology
 from deploy.lab.cache import LabError
 
 BLOCKS = 1024
@@ -40,13 +39,9 @@ class Scenario:
         self._say = say
         self._directors = stage.directors
         self.record = Record(stage.names, prefix=f"probe {secrets.token_hex(4)} ")
-        targets = {
-            Family.IPV4: (topology.VIP, topology.PORT),
-            Family.IPV6: (topology.VIP6, topology.PORT),
-        }
-        self._capture = Capture(self.record, stage.wires, stage.tap, targets)
-        self._prober = Prober(self.record, stage.client, targets, BLOCKS, stage.pace.rate)
-        self._connections = Connections(stage.client, targets, BLOCKS)
+        self._capture = Capture(self.record, stage.wires, stage.tap, TARGETS)
+        self._prober = Prober(self.record, stage.client, TARGETS, BLOCKS, stage.pace.rate)
+        self._connections = Connections(stage.client, TARGETS, BLOCKS)
         self._made: dict[Phase, list[Connection]] = {}
         self._phases: list[Phase] = []
         self._begin = 0
@@ -55,7 +50,7 @@ class Scenario:
 
     def play(self) -> list[Report]:
         """Let it all happen; a report for each phase that was, in order."""
-        with self._probing():
+        with probing(self._capture, self._prober, self._pace.drain):
             self._begin = time.monotonic_ns()
             try:
                 self._play()
@@ -92,19 +87,6 @@ class Scenario:
         self._settled(f"{third} cut off from the others")
         self._return(f"{third}'s cables mended", self._stage.heal)
         self._settled(f"{third} is back")
-
-    @contextmanager
-    def _probing(self) -> Iterator[None]:
-        self._capture.open()
-        self._prober.start()
-        try:
-            yield
-        finally:
-            try:
-                self._prober.stop()
-                time.sleep(self._pace.drain)
-            finally:
-                self._capture.stop()
 
     def _settled(self, name: str, asked: str | None = None) -> str:
         """A phase in which every probe must be accepted exactly once.

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from deploy.demonstration.capture import Capture
 from deploy.demonstration.prober import Prober
-from deploy.demonstration.record import Family, Record
+from deploy.demonstration.probing import TARGETS
+from deploy.demonstration.probing import probing as together
+from deploy.demonstration.record import Record
 from deploy.demonstration.stage import Tap
 from deploy.lab import topology
 from deploy.lab.cluster import Cluster
@@ -30,23 +30,11 @@ def ears(cluster: Cluster) -> Tap:
     )
 
 
-@contextmanager
-def probing(cluster: Cluster, record: Record, blocks: int, rate: int) -> Iterator[None]:
+def probing(
+    cluster: Cluster, record: Record, blocks: int, rate: int
+) -> AbstractContextManager[None]:
     """Probe every block without a pause; the record learns who answers. Raises at the end what
     went wrong meanwhile."""
-    targets = {
-        Family.IPV4: (topology.VIP, topology.PORT),
-        Family.IPV6: (topology.VIP6, topology.PORT),
-    }
-    capture = Capture(record, cluster.name, ears(cluster), targets)
-    prober = Prober(record, cluster.client, targets, blocks, rate)
-    capture.open()
-    prober.start()
-    try:
-        yield
-    finally:
-        try:
-            prober.stop()
-            time.sleep(DRAIN_SECONDS)
-        finally:
-            capture.stop()
+    capture = Capture(record, cluster.name, ears(cluster), TARGETS)
+    prober = Prober(record, cluster.client, TARGETS, blocks, rate)
+    return together(capture, prober, DRAIN_SECONDS)

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import random
 import secrets
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
 from deploy.demonstration.capture import Capture
 from deploy.demonstration.prober import Prober
-from deploy.demonstration.record import Family
+from deploy.demonstration.probing import TARGETS
+from deploy.demonstration.probing import probing as together
 from deploy.demonstration.stage import Tap
 from deploy.lab import configuration, kernels, topology
 from deploy.lab.laboratory import START_DAEMON, Laboratory, Setup
@@ -36,6 +36,8 @@ STEP = 3600
 """Seconds, at most, that a wall clock is set forward or back."""
 LATE = 0.5
 """Seconds."""
+DRAIN_SECONDS = 1.0
+"""What an answer may need."""
 DIRECTORS = topology.DIRECTORS[:3]
 
 
@@ -141,26 +143,11 @@ class Faults:
         return Fault(f"all beats up to {LATE} s late", (), begin, end, wires=True)
 
 
-@contextmanager
-def probing(lab: Laboratory, ledger: Ledger) -> Iterator[None]:
+def probing(lab: Laboratory, ledger: Ledger) -> AbstractContextManager[None]:
     """Probe every block without a pause; who forwards is seen on the wire to the real servers."""
-    targets = {
-        Family.IPV4: (topology.VIP, topology.PORT),
-        Family.IPV6: (topology.VIP6, topology.PORT),
-    }
-    capture = Capture(ledger, lab.name, Tap(bridge=topology.SERVER_SEGMENT), targets)
+    capture = Capture(ledger, lab.name, Tap(bridge=topology.SERVER_SEGMENT), TARGETS)
     client = lab.network.namespace(topology.CLIENT)
-    prober = Prober(ledger, client, targets, BLOCKS, RATE)
-    capture.open()
-    prober.start()
-    try:
-        yield
-    finally:
-        try:
-            prober.stop()
-            time.sleep(1)  # what an answer may need
-        finally:
-            capture.stop()
+    return together(capture, Prober(ledger, client, TARGETS, BLOCKS, RATE), DRAIN_SECONDS)
 
 
 def test_never_two(request: pytest.FixtureRequest) -> None:
