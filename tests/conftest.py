@@ -27,6 +27,8 @@ LABS = (
 """Of labs with three guests, and of demonstrations, there is one at a time."""
 LONG = ("net/test_nemesis.py",)
 """Minutes for each test: they begin when the guests do."""
+LASTING = {"net/test_nemesis.py": "--nemesis", "vm/test_nemesis.py": "--nemesis-guests"}
+"""What goes on for as long as an option says, and may take so much longer than other tests."""
 SINGLE = ("sim", *LONG)
 """Directories and files whose tests share nothing: any worker may have any of them."""
 
@@ -45,6 +47,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: nothing else runs in this checkout meanwhile")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(AtOnce(config), "failures-at-once")
+
+
+class AtOnce:
+    """Tells of a failure when it happens: a run that is stopped before its end has told all."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print what failed and why; pytest prints it again at the end."""
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(f"FAILED {report.nodeid} ({report.when}, {report.duration:.0f} s)")
+            terminal.write_line(report.longreprtext)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -54,6 +74,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))
+        if option := LASTING.get(_file(item)):
+            seconds = float(item.config.getoption(option))
+            item.add_marker(pytest.mark.timeout(seconds + float(item.config.getini("timeout"))))
 
 
 def _file(item: pytest.Item) -> str:
