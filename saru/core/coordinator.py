@@ -9,8 +9,10 @@ will change something.
 
 from __future__ import annotations
 
+from typing import Never
+
 from saru.core import suspension
-from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
+from saru.core.action import Action, Change, SendAllocation, SendBeat
 from saru.core.admission import Admission
 from saru.core.alarm import next_wake
 from saru.core.beat import Allocation, Beat, Role, Want
@@ -19,60 +21,41 @@ from saru.core.invariants import InvariantError, well_formed
 from saru.core.lease import lease_until
 from saru.core.library import Library
 from saru.core.mastership import Mastership, myself
-from saru.core.notes import blocks_note, watch, yield_note
+from saru.core.notes import watch, yield_note
 from saru.core.office import Office
+from saru.core.participant import Participant
 from saru.core.peer import Peer, Sent
-from saru.core.reach import Reach, Yielding
 from saru.core.settings import Settings
-from saru.core.share import Share
 from saru.core.speech import compose
 from saru.core.state import State
-from saru.core.term import Session, Term, Version
+from saru.core.term import Session, Term
 from saru.core.voter import Voter
 
 
-class Coordinator:
+class Coordinator(Participant[Never]):
     """The state of one node. `now` is CLOCK_BOOTTIME in ns, read after the event it judges."""
+
+    LAPSED_WHY = "no quorum vouched for it in time"
 
     def __init__(
         self, settings: Settings, node: str, incarnation: int, now: int, weight: int = 100
     ) -> None:
-        self.settings = settings
-        self.node = node
-        self.session = Session(incarnation, 1)
-        self.start = now
-        self.share = Share(weight)
-        self.weight = weight  # the share's, but 0 for one that is about to leave
-        self.able = False  # the guard: no rules, no blocks
-        self.left = False
-        self.retiring = False  # it stands for nothing any more
+        super().__init__(settings, node, Session(incarnation, 1), now, weight)
         self.suspended = False  # it says nothing any more
-        self.yielding = Yielding(settings.ping_settle)
-        self.lease = 0  # until when; 0: none
-        self.dropping = False  # the tables are being deleted; nothing is said before they are
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
-        self.holdings = {d.id: Holding(d.id) for d in settings.divisions}
         self.library = Library()
-        self._blocks = {d.id: d.blocks for d in settings.divisions}
         self.admission = Admission(settings, self._note)
         self.sent = Sent(settings.lease)
         self.seq = 0
-        self.next_beat = now
         self.seen = now  # when the newest event was
         self._said: object = None
         self._waited_told = False
-        self._actions: list[Action] = []
         self.voter = Voter(settings, self.peers, now)
         self.office = Office(
             settings, node, incarnation, self.peers, self.voter.promises, self.sent, self._note
         )
 
     # --- events ---------------------------------------------------------------------------------
-
-    def tick(self, now: int) -> list[Action]:
-        """Time has passed."""
-        self._begin(now)
-        return self._settle(now)
 
     def receive(self, beat: Beat, now: int) -> list[Action]:
         """A beat has been received; `now` was read after that."""
@@ -94,75 +77,6 @@ class Coordinator:
                 self._note(Change.REFUSED, "allocation", str(allocation.version), str(error))
             else:
                 self.library.add(allocation)
-        return self._settle(now)
-
-    def pushed(self, number: int, version: Version, ok: bool, now: int) -> list[Action]:
-        """A Push has returned from the kernel; `ok` is False if it was refused."""
-        self._begin(now)
-        holding = self.holdings[number]
-        if not ok and holding.taking == version:
-            self._let_go(now, "the kernel refused the table")
-        elif (changed := holding.confirm(version)) is not None:
-            self._actions += blocks_note(self.node, number, version, *changed)
-        return self._settle(now)
-
-    def stale(self, number: int, version: Version, now: int) -> list[Action]:
-        """The kernel refused a Renew: it came after the deadline, and nothing revives that table.
-
-        So what is held here is accepted by nobody. Only a new session gets blocks again.
-        """
-        self._begin(now)
-        if self.holdings[number].table == version:
-            self._let_go(now, "the kernel was told too late of its new deadline")
-        return self._settle(now)
-
-    def dropped(self, now: int) -> list[Action]:
-        """The tables have been deleted."""
-        self._begin(now)
-        self.dropping = False
-        return self._settle(now)
-
-    def guard(self, ok: bool, why: str, now: int) -> list[Action]:
-        """The rules are in place, or are not: no rules, no blocks."""
-        self._begin(now)
-        if ok != self.able:
-            self.able = ok
-            self._note(Change.GUARD, self.node, "may hold blocks" if ok else "holds nothing", why)
-            if not ok:
-                self._let_go(now, why)
-        return self._settle(now)
-
-    def weigh(self, weight: int, now: int) -> list[Action]:
-        """Change this director's weight (0 to 65535); 0 gives its blocks to the others."""
-        self._begin(now)
-        self.weight = weight
-        return self._settle(now)
-
-    def apportion(self, share: Share, now: int) -> list[Action]:
-        """The operator has changed this director's share."""
-        self.share = share
-        return self.weigh(share.effective, now)
-
-    def reaches(self, reach: Reach | None, now: int) -> list[Action]:
-        """So many ping nodes are reached; None if that is not known, or there are none."""
-        self._begin(now)
-        self.yielding.reach = reach
-        return self._settle(now)
-
-    def leave(self, now: int) -> list[Action]:
-        """Hold nothing, stand for nothing, and say so: this incarnation ends here."""
-        self._begin(now)
-        if not self.left:
-            self.left = True
-            self._note(Change.LEFT, self.node, "leaves")
-            self.office.resign("it leaves")
-            self._let_go(now, "it leaves")
-        return self._settle(now)
-
-    def retire(self, now: int) -> list[Action]:
-        """Stand for nothing from now on: before a pause somebody else should be master."""
-        self._begin(now)
-        self.retiring = True
         return self._settle(now)
 
     def suspend(self, now: int) -> tuple[list[Action], State]:
@@ -231,11 +145,6 @@ class Coordinator:
         """q: how many of them must agree."""
         return self.office.needed
 
-    @property
-    def offered(self) -> int:
-        """The weight that the beats say: 0 for one that gives way to others."""
-        return 0 if self.yielding.yields else self.weight
-
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
         return self.voter.waited(now)
@@ -243,10 +152,6 @@ class Coordinator:
     def joined(self, now: int) -> bool:
         """Whether it may take blocks from a live holder."""
         return now >= self.start + max(self.settings.join_delay, self.settings.start_wait)
-
-    def leased(self, now: int) -> bool:
-        """Whether it has a lease."""
-        return now < self.lease
 
     def contacts(self, now: int) -> list[Peer]:
         """The nodes in two-way contact (R1) that have not left."""
@@ -275,10 +180,13 @@ class Coordinator:
             for peer in self.peers.values():
                 peer.unheard_since = now
         self.seen = now
-        if self.lease and now >= self.lease:
-            self._note(Change.LAPSED, self.node, "lapsed", "no quorum vouched for it in time")
-            self.office.resign("its lease has passed")
-            self._let_go(now, "its lease has passed")
+        super()._begin(now)
+
+    def _resign(self, why: str) -> None:
+        self.office.resign(why)
+
+    def _lapse(self, why: str) -> None:
+        self.office.resign(why)
 
     def _hear(self, peer: Peer, beat: Beat, now: int) -> None:
         old = peer.beat.session if peer.beat else None
@@ -340,23 +248,10 @@ class Coordinator:
             self._actions.append(yield_note(self.node, self.yielding, takers))
 
     def _let_go(self, now: int, why: str) -> None:
-        """Hold nothing from now on: a new session, and no table left in the kernel."""
-        self.session = self.session.next()
-        self.lease = 0
+        """No vouch counts that was for the session before."""
         for peer in self.peers.values():
             peer.good_until = 0
-        for holding in self.holdings.values():
-            lost = holding.let_go()
-            if lost:
-                text = f"lost all {lost.bit_count()} blocks of id {holding.id}"
-                self._note(Change.BLOCKS, self.node, text, why)
-        if not self.dropping:
-            self._drop()
-        self.next_beat = min(self.next_beat, now)
-
-    def _drop(self) -> None:
-        self.dropping = True
-        self._actions.append(Drop())
+        super()._let_go(now, why)
 
     # --- the director's part --------------------------------------------------------------------
 
@@ -371,21 +266,11 @@ class Coordinator:
         )
         if until > self.lease and until > now and own and not self.dropping:
             self.lease = until
-        for holding in self.holdings.values():
-            version = holding.table
-            if version is not None and self.lease > holding.deadline:
-                holding.deadline = self.lease
-                self._actions.append(Renew(holding.id, version, self.lease))
+        self._prolong()
 
     def _take(self, holding: Holding, now: int) -> None:
-        """R5: a director takes a version only while it has a lease."""
-        newest = self.library.newest(holding.id, self.term)
-        if newest is None or not self.leased(now) or self.dropping or not self.able:
-            return
-        if self.node not in self.settings.witnesses and holding.may_take(newest, self.term):
-            held = holding.take(newest, self.node, self.session, self.lease)
-            if held is not None:
-                self._actions.append(Push(holding.id, newest.version, held, self.lease))
+        """R5: a director takes the newest allocation of its term, and of that alone."""
+        self._take_version(holding, self.library.newest(holding.id, self.term), now)
 
     # --- beats ----------------------------------------------------------------------------------
 
@@ -411,6 +296,3 @@ class Coordinator:
     def wake(self, now: int) -> int:
         """When `tick` is due next: the next moment at which time alone changes something."""
         return next_wake(self, now)
-
-    def _note(self, change: Change, who: str, what: str, why: str = "") -> None:
-        self._actions.append(Note(change, who, what, why))

@@ -19,6 +19,13 @@ class Quorum(enum.StrEnum):
     NONE = "none"
 
 
+class Membership(enum.StrEnum):
+    """What tells the directors who is alive."""
+
+    HEARTBEAT = "heartbeat"
+    ZOOKEEPER = "zookeeper"
+
+
 class Division(msgspec.Struct, frozen=True, array_like=True):
     """One division of the space of connections into blocks (`id` 1 to 65535)."""
 
@@ -37,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True):
     deadtime: int
     initdead: int
     divisions: tuple[Division, ...]
+    membership: Membership = Membership.HEARTBEAT
+    failsafe: bool = False  # with ZooKeeper: keep blocks without it while all others agree
     # Each director's own; not part of the digest.
     join_delay: int = 0
     warntime: int = 0
@@ -83,7 +92,17 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 # In the words of the configuration, so that both sides can say which key differs.
-DIGESTED = ("nodes", "witnesses", "quorum", "keepalive", "deadtime", "initdead", "divisions")
+DIGESTED = (
+    "nodes",
+    "witnesses",
+    "quorum",
+    "keepalive",
+    "deadtime",
+    "initdead",
+    "divisions",
+    "membership",
+    "failsafe",
+)
 KEYS = {
     "nodes": "cluster.nodes",
     "witnesses": "cluster.witnesses",
@@ -92,6 +111,8 @@ KEYS = {
     "deadtime": "times.deadtime",
     "initdead": "times.initdead",
     "divisions": "id (id, blocks, seed; or the hosts' byte orders)",
+    "membership": "cluster.membership",
+    "failsafe": "zookeeper.failsafe",
 }
 
 
