@@ -3,6 +3,9 @@
 
 Kernel calls take time and the core does not wait for them, so orders meet here: a newer renewal
 replaces one that has not been carried out, and a drop voids every push and renewal not yet begun.
+A push that waits until the CPUs have done with the old table holds nothing up: the data plane keeps
+the order of its calls, and what comes behind finds the new table. A lease of a few hundredths of a
+second would else pass while its renewal waits.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ class Pusher:
         self._pushes: dict[int, Push] = {}
         self._renews: dict[int, Renew] = {}
         self._drop = False
+        self._under_way = 0  # pushes
         self._news = asyncio.Event()
         self.idle = asyncio.Event()  # all orders have been carried out
         self.idle.set()
@@ -74,21 +78,28 @@ class Pusher:
 
     async def run(self) -> None:
         """Carry out orders for ever."""
-        while True:
-            await self._news.wait()
-            if self._drop:
-                self._drop = False
-                await self.empty()
-                self._dropped()
-            elif self._pushes:
-                # Together, for each waits until the kernel's CPUs have done with the old table.
-                pushes, self._pushes = self._pushes, {}
-                await asyncio.gather(*map(self._set, pushes.values()))
-            elif self._renews:
-                await self._move(self._renews.pop(next(iter(self._renews))))
-            else:
-                self._news.clear()
-                self.idle.set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._news.wait()
+                if self._drop:
+                    self._drop = False
+                    await self.empty()
+                    self._dropped()
+                elif self._pushes:
+                    pushes, self._pushes = self._pushes, {}
+                    for push in pushes.values():
+                        self._under_way += 1
+                        group.create_task(self._set(push))
+                    await asyncio.sleep(0)  # they are called, in this order, before all else is
+                elif self._renews:
+                    await self._move(self._renews.pop(next(iter(self._renews))))
+                else:
+                    self._news.clear()
+                    self._rest()
+
+    def _rest(self) -> None:
+        if not self._under_way and not self._news.is_set():
+            self.idle.set()
 
     async def empty(self) -> None:
         """Delete the tables of all of this cluster's ids."""
@@ -105,17 +116,18 @@ class Pusher:
             lease_max=self._lease_max,
             held=push.held,
         )
+        ok = False
         try:
             await self._dataplane.set(table)
+            ok = True
         except StaleError as error:
             self.stale += 1
             log.warning("version %s of id %d: %s", push.version, push.id, error)
         except SaruError as error:
             log.error("version %s of id %d: %s", push.version, push.id, error)
-        else:
-            self._pushed(push.id, push.version, True)
-            return
-        self._pushed(push.id, push.version, False)
+        self._under_way -= 1
+        self._pushed(push.id, push.version, ok)
+        self._rest()
 
     async def _move(self, renew: Renew) -> None:
         try:

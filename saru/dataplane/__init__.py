@@ -94,8 +94,9 @@ class Dataplane(Protocol):
     async def set(self, table: Table) -> None:
         """Replace the table of `table.id` in one step.
 
-        On return no CPU uses the old one any more. The same version may come again with the same
-        blocks or fewer, before its deadline. Raises StaleError for an older version.
+        On return no CPU accepts by the old one what the new one does not. The same version may come
+        again with the same blocks or fewer, before its deadline. Raises StaleError for an older
+        version.
         """
 
     async def renew(self, id: int, version: Version, deadline: int) -> None:  # noqa: A002

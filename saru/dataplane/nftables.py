@@ -21,8 +21,10 @@ has gone. Where the kernel takes it and the clock says afterwards that the old d
 it is undone at once. Deleting nftables' table (`nft flush ruleset`) deletes ours, version included.
 
 Transactions run in one thread: they wait for those of others, a firewall's reload perhaps. `set`
-and `delete` wait moreover until no CPU goes by what they replaced (`grace`); other calls go on
-meanwhile, and what is called at the same time waits together.
+and `delete` wait moreover until no CPU goes by what they replaced (`grace`), if anything was let
+go: whoever is in the middle of a packet when blocks are only added finds too few of them at worst.
+Where that takes long, other calls go on meanwhile, and what is called at the same time waits
+together.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from saru import nft
 from saru.core.term import Version
 from saru.dataplane import Event, Table, TableState, elements, sets, usage
 from saru.dataplane.bounds import Clocks, bounds, read
-from saru.dataplane.grace import Grace
+from saru.dataplane.grace import Grace, hurried
 from saru.dataplane.layout import definitions, held_set, until_set
 from saru.dataplane.netfilter import Netfilter, RefusedError
 from saru.dataplane.turn import Turn
@@ -102,11 +104,14 @@ class Nftables:
     async def set(self, table: Table) -> None:
         """Replace the table of `table.id` in one step; StaleError for an older version."""
 
-        def replace() -> None:
-            self._replace(table.id, lambda there, now: _succeeds(there, table, now), define=True)
+        def replace() -> bool:
+            there = self._replace(
+                table.id, lambda there, now: _succeeds(there, table, now), define=True
+            )
+            return _only_adds(there, table) or hurried()
 
-        await self._turn.take(replace, waits=True)
-        await self._grace.period()
+        if not await self._turn.take(replace, waits=True):
+            await self._grace.period()
 
     async def renew(self, id: int, version: Version, deadline: int) -> None:  # noqa: A002
         """Move the deadline of the table of `id`; StaleError unless `version` is the table's."""
@@ -118,10 +123,15 @@ class Nftables:
 
     async def delete(self, id: int) -> bool:  # noqa: A002
         """Forget the table of `id`; False if there was none."""
-        if not await self._turn.take(lambda: self._delete(id), waits=True):
-            return False
-        await self._grace.period()
-        return True
+
+        def remove() -> tuple[bool, bool]:
+            there = self._delete(id)
+            return there, not there or hurried()
+
+        there, let_go = await self._turn.take(remove, waits=True)
+        if not let_go:
+            await self._grace.period()
+        return there
 
     async def get(self, id: int) -> TableState:  # noqa: A002
         """What the kernel knows of `id`: `rejected` only from rules that count what they ask about.
@@ -156,8 +166,8 @@ class Nftables:
 
     # --- in the thread --------------------------------------------------------------------------
 
-    def _replace(self, id_: int, plan: Plan, *, define: bool = False) -> None:
-        """Carry out a plan on what the kernel has at that moment."""
+    def _replace(self, id_: int, plan: Plan, *, define: bool = False) -> Table | None:
+        """Carry out a plan on what the kernel has at that moment; what that was."""
         only = True
         for _ in range(TRIES):
             kept = self._look(id_)
@@ -179,7 +189,7 @@ class Nftables:
             if again is not None and self._clocks().boot >= again.deadline:
                 self._undo(new, again)
                 raise StaleError(PASSED)
-            return
+            return there
         raise _too_fast()
 
     def _undo(self, new: Table, old: Table) -> None:
@@ -307,6 +317,16 @@ def _moved(id_: int, there: Table | None, version: Version, deadline: int, now: 
     if deadline - now > there.lease_max:
         raise _too_far()
     return msgspec.structs.replace(there, deadline=deadline)
+
+
+def _only_adds(there: Table | None, new: Table) -> bool:
+    """Whether the new table accepts all that the old one did, and for no shorter time."""
+    return (
+        there is not None
+        and (there.blocks, there.seed) == (new.blocks, new.seed)
+        and not there.held & ~new.held
+        and there.deadline <= new.deadline
+    )
 
 
 def _too_far() -> SaruError:

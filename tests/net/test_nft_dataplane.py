@@ -232,6 +232,45 @@ def test_waiting_for_the_cpus_does_not_need_membarrier(monkeypatch: pytest.Monke
     grace.wait()
 
 
+def test_the_kernel_hurries_only_while_somebody_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    switch, forbidden = tmp_path / "rcu_expedited", tmp_path / "rcu_normal"
+    monkeypatch.setattr(grace, "_EXPEDITED", str(switch))
+    monkeypatch.setattr(grace, "_NORMAL", str(forbidden))
+    assert not grace.hurried()  # there is no such thing here
+    switch.write_text("0\n")
+    forbidden.write_text("0\n")
+    with grace._hurry():
+        assert switch.read_text() == "1\n"
+    assert grace.hurried()
+    assert switch.read_text() == "0\n"
+    switch.write_text("1\n")  # the administrator's
+    assert grace.hurried()
+    assert switch.read_text() == "1\n"
+    forbidden.write_text("1\n")
+    assert not grace.hurried()
+
+
+@pytest.mark.parametrize("hurry", [True, False])
+def test_blocks_are_let_go_with_and_without_hurry(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hurry: bool
+) -> None:
+    if not hurry:
+        monkeypatch.setattr(grace, "_EXPEDITED", str(tmp_path / "missing"))
+
+    async def work(plane: Nftables) -> None:
+        for serial, held in enumerate((0b1111, 0b0110, 0b1110, 0), 1):
+            await plane.set(table(1, serial, held=held))
+            found = (await plane.get(1)).table
+            assert found is not None
+            assert found.held == held
+        assert await plane.delete(1)
+        assert not await plane.delete(1)
+
+    on_a_plane(work)
+
+
 def test_many_tables_at_once() -> None:
     async def work(plane: Nftables) -> None:
         put = [table(id_, 1, blocks=1024, held=(1 << 1024) - 1) for id_ in range(1, 256)]
