@@ -233,10 +233,21 @@ class Saru:
     def takeovers(self) -> int:
         total = 0
         for name in (*DIRECTORS, WITNESS):
-            status = self.status(name)
-            assert status is not None, f"{name} does not answer"
-            total += status.counters.lapses + status.counters.fences
+            counters = self._answer(name).counters
+            total += counters.lapses + counters.fences
         return total
+
+    def _answer(self, name: str) -> Status:
+        """What a daemon says of itself, when it gets to it."""
+        found: list[Status] = []
+
+        def answers() -> bool:
+            status = self.status(name)
+            found.extend([status] if status else [])
+            return bool(found)
+
+        eventually(f"{name} answers", answers)
+        return found[0]
 
 
 class Switch:
