@@ -72,6 +72,7 @@ class Change(enum.StrEnum):
     GUARD = "guard"
     LEFT = "left"
     YIELD = "yield"
+    FAILSAFE = "failsafe"
 
 
 class Note(msgspec.Struct, frozen=True):

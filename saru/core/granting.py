@@ -9,7 +9,7 @@ gives a director only what nobody else can still be holding.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -188,8 +188,10 @@ class _Ledger:
             return False
         return director.standing is Standing.UNKNOWN or self.report(director) is None
 
-    def step(self, directors: tuple[Director, ...], lookup: Lookup) -> Allocation | None:
-        """The next version, if one is due."""
+    def step(
+        self, directors: tuple[Director, ...], lookup: Lookup, anew: bool = False
+    ) -> Allocation | None:
+        """The next version, if one is due; `anew`: though it names the same holders again."""
         self.wants.clear()
         may = {director.node: self.may_hold(director, lookup) for director in directors}
         self._forget(directors)
@@ -208,7 +210,7 @@ class _Ledger:
             if held:
                 size = (self.blocks + 7) // 8
                 grants.append(Grant(director.node, session, held.to_bytes(size, "little")))
-        if self.made is not None and self.made.grants == tuple(grants):
+        if self.made is not None and self.made.grants == tuple(grants) and not anew:
             return None
         serial = self.made.version.serial + 1 if self.made else 1
         allocation = Allocation(self.id, Version(self.term, serial), tuple(grants))
@@ -254,12 +256,21 @@ class Granting:
         self._seen: tuple[Director, ...] | None = None
         self._known = -1
 
-    def step(self, directors: tuple[Director, ...], lookup: Lookup, known: int) -> list[Allocation]:
-        """The versions that are due now. `known` grows with every allocation `lookup` learns."""
-        if directors == self._seen and known == self._known:
+    def step(
+        self,
+        directors: tuple[Director, ...],
+        lookup: Lookup,
+        known: int,
+        anew: Collection[int] = (),
+    ) -> list[Allocation]:
+        """The versions that are due now. `known` grows with every allocation `lookup` learns.
+
+        Of the ids in `anew` there is one in any case, if there has been one already.
+        """
+        if directors == self._seen and known == self._known and not anew:
             return []
         self._seen, self._known = directors, known
-        steps = [ledger.step(directors, lookup) for ledger in self._ledgers]
+        steps = [ledger.step(directors, lookup, ledger.id in anew) for ledger in self._ledgers]
         return [allocation for allocation in steps if allocation is not None]
 
     def wants(self) -> tuple[Want, ...]:

@@ -55,10 +55,15 @@ class Holding:
 
     def let_go(self) -> int:
         """Hold nothing from now on; the bitmap of what may have been held."""
-        lost = self.held | (self._taking_held if self.taking else 0)
+        lost = self.held | self.coming
         self.taken = self.taking = self.table = None
         self.held = self._taking_held = self.deadline = 0
         return lost
+
+    @property
+    def coming(self) -> int:
+        """The bitmap on its way into the kernel; 0 if there is none."""
+        return self._taking_held if self.taking else 0
 
     def state(self) -> HoldingState:
         """What must outlast a pause; nothing is on its way into the kernel."""

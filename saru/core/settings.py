@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def lease_plus(self) -> int:
         """L+ = L (1 + rho) / (1 - rho), rounded up."""
-        return _plus(self.deadtime)
+        return plus(self.deadtime)
 
     @property
     def start_wait(self) -> int:
@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True):
         Who comes back with a shorter deadtime has vouched, for directors that still have the
         longer one, for longer than `initdead` is now.
         """
-        return max(self.initdead, _plus(self.earlier_lease))
+        return max(self.initdead, plus(self.earlier_lease))
 
     @property
     def answer_age(self) -> int:
@@ -116,7 +116,8 @@ KEYS = {
 }
 
 
-def _plus(lease: int) -> int:
+def plus(lease: int) -> int:
+    """L+ of an L: when so much has passed on one clock, L has passed on every other."""
     return -(-lease * (100 + RHO_PERCENT) // (100 - RHO_PERCENT))
 
 

@@ -12,7 +12,7 @@ Times are in ms of true time since the beginning. What the verbs mean is in `tes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from saru.core.settings import Quorum
@@ -66,8 +66,8 @@ class Scenario:
         return replace(self, faults=tuple(faults))
 
 
-def parse(text: str) -> Scenario:
-    """Read what `Scenario` writes. ValueError, with the line, if that cannot be."""
+def lines(text: str, keys: Collection[str]) -> tuple[dict[str, str], tuple[Fault, ...]]:
+    """The settings and the faults that a text has. ValueError, with the line, if that cannot be."""
     settings: dict[str, str] = {}
     faults = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -81,9 +81,15 @@ def parse(text: str) -> Scenario:
                 settings |= dict(zip(words[::2], words[1::2], strict=True))
         except ValueError as error:
             raise ValueError(f"line {number}: {line.strip()}: {error}") from error
-    unknown = settings.keys() - KEYS
+    unknown = settings.keys() - keys
     if unknown:
         raise ValueError(f"nobody knows {', '.join(sorted(unknown))}")
+    return settings, tuple(sorted(faults, key=lambda fault: fault.time))
+
+
+def parse(text: str) -> Scenario:
+    """Read what `Scenario` writes. ValueError, with the line, if that cannot be."""
+    settings, faults = lines(text, KEYS)
     missing = {"seed", "voters"} - settings.keys()
     if missing:
         raise ValueError(f"no {', '.join(sorted(missing))} is given")
@@ -95,5 +101,5 @@ def parse(text: str) -> Scenario:
         named=settings.get("named", "yes") == "yes",
         ids=int(settings.get("ids", "1")),
         join_delay=round(float(settings.get("join_delay", "0")) * MS),
-        faults=tuple(sorted(faults, key=lambda fault: fault.time)),
+        faults=faults,
     )

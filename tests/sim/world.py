@@ -131,10 +131,10 @@ class World:
 
     # --- what is told ---------------------------------------------------------------------------
 
-    def tell(self, node: Node, note: Note) -> None:
+    def note(self, name: str, note: Note) -> None:
         """A daemon tells of a change."""
         self.count[note.change] += 1
-        self.story.append(f"#{self.now / MS:10.3f}   {node.name} says {note}")
+        self.story.append(f"#{self.now / MS:10.3f}   {name} says {note}")
 
     # --- looking --------------------------------------------------------------------------------
 

@@ -72,12 +72,19 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 class Document(msgspec.Struct, frozen=True, array_like=True):
     """Znode `allocations/ID`: the newest allocation of an id, and whom it binds, by name.
 
-    `lease` is the L (ns) of the cluster that made it.
+    `members` are in the order of names. `company` is the newest version, this one perhaps, that
+    names more than one. `lease` is the L (ns) of the cluster that made it.
     """
 
     allocation: Allocation
     members: tuple[Member, ...]
+    company: Version | None
     lease: int
+
+    @property
+    def version(self) -> Version:
+        """The allocation's."""
+        return self.allocation.version
 
     def member(self, node: str) -> Member | None:
         """The member of that name."""
