@@ -20,19 +20,20 @@ def holds_nothing(reports: Iterable[Report]) -> bool:
 class Promises:
     """What this voter has promised, and when it may promise more."""
 
-    def __init__(self, settings: Settings, start: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._start = start
         self._standing: dict[str, tuple[Session, int]] = {}
 
     def silent_at(self, peer: Peer) -> int:
         """From when on this voter may agree to fence `peer`, if it vouches for it no more.
 
         That is more than L+ after the receipt of the newest beat it ever vouched for, of any
-        incarnation and session; with none, more than L+ after its own start.
+        incarnation and session. With none there is nothing to wait for: a former life's vouches
+        have run out when the start-up wait is over (R8).
         """
-        since = self._start if peer.vouched_at is None else peer.vouched_at
-        return since + self._settings.lease_plus + 1
+        if peer.vouched_at is None:
+            return 0
+        return peer.vouched_at + self._settings.lease_plus + 1
 
     def make(self, node: str, session: Session, now: int) -> None:
         """Promise, for the next L+, not to vouch for `node` up to `session`."""

@@ -18,7 +18,9 @@ class Holding:
         self.taking: Version | None = None  # on its way into the kernel
         self.table: Version | None = None  # what the kernel's table is called, or will be
         self._taking_held = 0
-        self.newest: Version | None = None  # the newest ever begun; a lapse does not reset it
+        # The newest ever begun. It outlasts a lapse: what came before names no later session, and
+        # to take it would trouble the kernel for nothing.
+        self.newest: Version | None = None
         self.deadline = 0  # the newest that the kernel was given
 
     def may_take(self, allocation: Allocation, term: Term | None) -> bool:

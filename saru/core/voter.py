@@ -19,7 +19,7 @@ class Voter:
         self._settings = settings
         self._peers = peers
         self._start = start
-        self.promises = Promises(settings, start)
+        self.promises = Promises(settings)
 
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
@@ -28,18 +28,18 @@ class Voter:
     def heard(self, term: Term | None, asks: Iterable[Ask], now: int) -> tuple[Heard, ...]:
         """R1: whom this node, in `term`, hears, and for whom it vouches.
 
-        `asks` are those of the term's master: nobody vouches for whom the master wants fenced.
+        `asks` are those of the term's master: nobody vouches for whom the master wants fenced. In
+        its start-up wait a node is in no term (R8), vouches for nobody, and has no master.
         """
         length = self._settings.lease
         evicted = {ask.node for ask in asks}
-        may = self.waited(now) and term is not None
         entries = []
         for peer in self._peers.values():
             beat = peer.beat
             if beat is None or not peer.fresh(now, length):
                 continue
             vouch = (
-                may
+                term is not None
                 and beat.term == term
                 and peer.contact(now, length)
                 and peer.name not in evicted
@@ -50,7 +50,7 @@ class Voter:
 
     def promised(self, master: Peer | None, now: int) -> tuple[Promise, ...]:
         """R6: what this node can promise the master of its term now."""
-        if master is None or master.beat is None or not self.waited(now):
+        if master is None or master.beat is None:
             return ()
         return tuple(
             Promise(ask.node, ask.session, master.beat.seq)

@@ -62,6 +62,10 @@ class Host:
         """The bitmap of blocks that the kernel accepts now."""
         return self.kernels[number].accepts()
 
+    def waiting(self) -> int:
+        """How many tables are to be set and not begun."""
+        return sum(isinstance(order, Push) for order in self._orders)
+
     def start(self, able: bool = True) -> None:
         """Start the daemon, its tables emptied; without `able` its rules are not there."""
         self.incarnation += 1
@@ -121,11 +125,16 @@ class Host:
             elif isinstance(action, Note):
                 self.link.notes.append((self.link.now, self.name, action))
             elif isinstance(action, Drop):
-                self._orders = [action]
+                self._void()
+                self._orders.insert(0, action)
             else:
                 self._orders.append(action)
         self._work()
         self._sleep()
+
+    def _void(self) -> None:
+        """R7: what was ordered before a drop, and not begun, is not carried out."""
+        self._orders.clear()
 
     def _sleep(self) -> None:
         if self.daemon is None:
@@ -183,6 +192,7 @@ class Link:
         rates: Mapping[str, float] | None = None,
         divisions: tuple[Division, ...] = (Division(1, BLOCKS, 0),),
         ping_settle: int = 0,
+        join_delay: int = 0,
     ) -> None:
         self.settings = Settings(
             nodes=tuple(voters or names),
@@ -193,6 +203,7 @@ class Link:
             initdead=INITDEAD,
             divisions=divisions,
             ping_settle=ping_settle,
+            join_delay=join_delay,
         )
         self.now = 1000 * MS
         self.delay = delay

@@ -28,13 +28,13 @@ NOTHING = (Report(1, None, None),)
 
 
 def test_silence_is_counted_from_the_newest_beat_ever_vouched_for() -> None:
-    promises, peer = Promises(SETTINGS, start=0), Peer("b")
+    promises, peer = Promises(SETTINGS), Peer("b")
     peer.vouched_at, peer.received = 500, 900  # it was heard later, and not vouched for
     assert promises.silent_at(peer) == 500 + LONG + 1  # more than L+, not L+
 
 
-def test_who_never_vouched_counts_from_its_own_start() -> None:
-    assert Promises(SETTINGS, start=70).silent_at(Peer("b")) == 70 + LONG + 1
+def test_who_never_vouched_need_not_wait() -> None:
+    assert Promises(SETTINGS).silent_at(Peer("b")) == 0  # its start-up wait is longer
 
 
 def test_a_new_session_and_a_new_incarnation_do_not_start_the_count_anew() -> None:
@@ -65,7 +65,7 @@ def test_a_new_session_and_a_new_incarnation_do_not_start_the_count_anew() -> No
 def test_whom_a_promise_bars(
     session: Session, reports: tuple[Report, ...], forbidden: bool
 ) -> None:
-    promises = Promises(SETTINGS, start=0)
+    promises = Promises(SETTINGS)
     promises.make("b", Session(1, 5), 1000)
     beat = a_beat("b", session=session, reports=reports)
     assert promises.forbid(beat, 1000) is forbidden
@@ -75,7 +75,7 @@ def test_whom_a_promise_bars(
 
 
 def test_a_later_promise_for_an_older_session_does_not_weaken_an_earlier_one() -> None:
-    promises = Promises(SETTINGS, start=0)
+    promises = Promises(SETTINGS)
     promises.make("b", Session(2, 1), 1000)
     promises.make("b", Session(1, 9), 1001)
     assert promises.forbid(a_beat("b", session=Session(2, 1)), 1002)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from saru.core.action import Note
-from saru.core.beat import Ask, Beat, Promise, Role
+from saru.core.beat import Ask, Beat, Promise
 from saru.core.fence import Fences, Promises
 from saru.core.library import Library
 from saru.core.mastership import Mastership
@@ -100,24 +100,10 @@ that_session_only = together(
 )
 
 
-def _promised_any_master(self: Voter, master: Peer | None, now: int) -> tuple[Promise, ...]:
-    """Promise to whoever asks, as master of whatever term: the one of the highest counts."""
-    masters = [
-        p
-        for p in self._peers.values()
-        if p.beat is not None and p.beat.role is Role.MASTER and p.fresh(now, self._settings.lease)
-    ]
-    return _promised(self, max(masters, key=_term_of, default=master), now)
-
-
-def _term_of(peer: Peer) -> tuple[bool, Term | None]:
-    assert peer.beat is not None
-    return peer.beat.term is not None, peer.beat.term
-
-
 def _count_any_term(
     self: Fences, ask: Ask, own: bool, peers: Iterable[Peer], sent: Sent, now: int
 ) -> bool:
+    """A promise counts whichever master it was made to."""
     listed = list(peers)
     beats = [peer.beat for peer in listed]
     for peer in listed:
@@ -130,9 +116,7 @@ def _count_any_term(
             peer.beat = beat
 
 
-any_term_promises = together(
-    instead(Voter, promised=_promised_any_master), instead(Fences, count=_count_any_term)
-)
+any_term_promises = instead(Fences, count=_count_any_term)
 
 
 def _fence_by_farewell(self: Mastership, library: Library, now: int) -> Iterator[Note]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from saru.core.action import Push
 from saru.core.beat import Allocation
 from saru.core.coordinator import Coordinator
 from saru.core.granting import Director, Lookup, Standing, _Ledger
@@ -20,20 +21,20 @@ from tests.sim.planted.patch import Plant, instead, together
 _director = Mastership.director
 _may_hold = _Ledger.may_hold
 _take = Holding.take
-_taken = Coordinator._take
-_let_go = Holding.let_go
 
 
 # --- what a director takes ------------------------------------------------------------------------
 
 
-def _take_unleased(self: Coordinator, holding: Holding, now: int) -> None:
-    """Take a version with or without a lease; the kernel gets a deadline all the same."""
-    lease, self.lease = self.lease, max(self.lease, now + self.settings.lease)
-    try:
-        _taken(self, holding, now)
-    finally:
-        self.lease = lease
+def _take_unleased(self: Coordinator, holding: Holding, _now: int) -> None:
+    """Take a version with or without a lease; what the kernel gets is dead without."""
+    newest = self.library.newest(holding.id, self.term)
+    if newest is None or self.dropping or not self.able or self.node in self.settings.witnesses:
+        return
+    if holding.may_take(newest, self.term):
+        held = holding.take(newest, self.node, self.session, self.lease)
+        if held is not None:
+            self._actions.append(Push(holding.id, newest.version, held, self.lease))
 
 
 no_lease = instead(Coordinator, _take=_take_unleased)
@@ -53,14 +54,6 @@ def _newest_of_any_term(self: Library, number: int, _term: Term | None) -> Alloc
 any_term = together(
     instead(Holding, may_take=_any_version_newer), instead(Library, newest=_newest_of_any_term)
 )
-
-
-def _let_go_and_forget(self: Holding) -> int:
-    self.newest = None
-    return _let_go(self)
-
-
-newest_forgotten = instead(Holding, let_go=_let_go_and_forget)
 
 
 def _take_what_comes(self: Holding, allocation: Allocation, term: Term | None) -> bool:

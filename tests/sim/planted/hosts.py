@@ -4,22 +4,17 @@
 from __future__ import annotations
 
 from saru.core.coordinator import Coordinator
-from saru.core.fence import Promises
-from saru.core.peer import Peer
 from saru.core.term import Version
 from saru.core.voter import Voter
 from tests.sim import node
 from tests.sim.kernel import Kernel
 from tests.sim.node import Node
 from tests.sim.planted.patch import instead, together
+from tests.unit.cores import Host
 
 _settle = Coordinator._settle
 _let_go = Coordinator._let_go
 _waited = Voter.waited
-
-
-def _silent_at_once(self: Promises, peer: Peer) -> int:
-    return 0 if peer.vouched_at is None else peer.vouched_at + self._settings.lease_plus + 1
 
 
 def _let_go_and_say(self: Coordinator, now: int, why: str) -> None:
@@ -30,10 +25,7 @@ def _let_go_and_say(self: Coordinator, now: int, why: str) -> None:
 no_deadline = instead(Kernel, accepts=lambda self: self.held if self.version else 0)
 more_drift = instead(node, DRIFT=10 * node.DRIFT)
 said_too_early = instead(Coordinator, _let_go=_let_go_and_say)
-no_wait = together(
-    instead(Voter, waited=lambda _self, _now: True), instead(Promises, silent_at=_silent_at_once)
-)
-own_start_forgotten = instead(Promises, silent_at=_silent_at_once)
+no_wait = instead(Voter, waited=lambda _self, _now: True)
 
 
 def _set_anything(self: Kernel, version: Version, held: int, deadline: int) -> bool:
@@ -42,5 +34,7 @@ def _set_anything(self: Kernel, version: Version, held: int, deadline: int) -> b
 
 
 kernel_takes_anything = instead(Kernel, set=_set_anything)
-nothing_voided = instead(Node, _void=lambda _self: None)
+nothing_voided = together(
+    instead(Node, _void=lambda _self: None), instead(Host, _void=lambda _self: None)
+)
 joins_at_once = instead(Coordinator, joined=lambda _self, _now: True)

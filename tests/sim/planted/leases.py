@@ -32,13 +32,14 @@ def _vouching(*, without: str) -> Plant:
             if beat is None or not peer.fresh(now, self._settings.lease):
                 continue
             clauses: dict[str, Callable[[], bool]] = {
-                "wait": lambda: self.waited(now),
-                "term": lambda b=beat: term is not None and b.term == term,  # type: ignore[misc]
+                "term": lambda b=beat: b.term == term,  # type: ignore[misc]
                 "contact": lambda p=peer: p.contact(now, self._settings.lease),  # type: ignore[misc]
                 "eviction": lambda p=peer: p.name not in evicted,  # type: ignore[misc]
                 "promise": lambda b=beat: not self.promises.forbid(b, now),  # type: ignore[misc]
             }
-            vouch = all(holds() for clause, holds in clauses.items() if clause != without)
+            vouch = term is not None and all(
+                holds() for clause, holds in clauses.items() if clause != without
+            )
             entries.append(Heard(peer.name, beat.session, beat.seq, vouch))
         return tuple(entries)
 
@@ -49,7 +50,6 @@ no_contact = _vouching(without="contact")
 no_term = _vouching(without="term")
 no_eviction = _vouching(without="eviction")
 no_promise = _vouching(without="promise")
-vouch_at_once = _vouching(without="wait")
 
 
 def _hear_any_session(

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.sim import scripts
 from tests.sim.planted import fences, grants, hosts, leases, terms
 from tests.sim.planted.patch import Plant
+from tests.sim.scripts import fences as on_fences
+from tests.sim.scripts import grants as on_grants
+from tests.sim.scripts import hosts as on_hosts
+from tests.sim.scripts import leases as on_leases
+from tests.sim.scripts import terms as on_terms
 
 TWO = "accept them"
 UNSERVED = "stay unheld|left out|masters are left|deposed"
@@ -36,70 +40,102 @@ RANDOM: dict[str, tuple[Plant, int, str]] = {
 
 # These take a script.
 SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
-    "R1 eviction": (leases.no_eviction, scripts.broken_links, UNSERVED),
-    "R3 lapse": (leases.no_lapse, scripts.a_sleeper_that_wakes_under_another_master, TWO),
+    "R1 eviction": (leases.no_eviction, on_leases.broken_links, UNSERVED),
+    "R3 lapse": (leases.no_lapse, on_leases.a_sleeper_that_wakes_under_another_master, TWO),
     "R4 question before standing": (
         terms.no_question,
-        scripts.a_link_that_comes_and_goes,
+        on_terms.a_link_that_comes_and_goes,
         UNSERVED,
     ),
-    "R4 a master that gives way": (terms.no_doubt, scripts.a_candidate_too_late, UNSERVED),
+    "R4 a master that gives way": (terms.no_doubt, on_terms.a_candidate_too_late, UNSERVED),
     "R5 report in this term": (
         grants.report_of_any_term,
-        scripts.a_report_from_before_any_term,
+        on_grants.a_report_from_before_any_term,
         TWO,
     ),
-    "R5 own term": (grants.any_term, scripts.late_allocation_of_an_old_term, TWO),
-    "R3 a new session": (leases.same_session, scripts.late_allocation_of_an_old_session, TWO),
-    "R4 first version when all are known": (terms.first_at_once, scripts.a_late_report, MOVED),
-    "R4 first version keeps holders": (terms.holders_forgotten, scripts.a_late_report, MOVED),
+    "R5 own term": (grants.any_term, on_grants.late_allocation_of_an_old_term, TWO),
+    "R3 a new session": (leases.same_session, on_grants.late_allocation_of_an_old_session, TWO),
+    "R4 first version when all are known": (terms.first_at_once, on_terms.a_late_report, MOVED),
+    "R4 first version keeps holders": (terms.holders_forgotten, on_terms.a_late_report, MOVED),
     "R5 the receiver's lease": (
         grants.unleased_receiver,
-        scripts.a_director_without_a_lease,
+        on_grants.a_director_without_a_lease,
         UNSERVED,
     ),
     "R6 the master's own promise": (
         fences.own_promise_granted,
-        scripts.a_master_that_vouched_until_now,
+        on_fences.a_master_that_vouched_until_now,
         TWO,
     ),
-    "R6 at one time": (fences.not_at_one_time, scripts.a_promise_from_long_ago, TWO),
-    "R5 names": (grants.nameless_grants, scripts.late_allocation_of_an_old_session, TWO),
+    "R6 at one time": (fences.not_at_one_time, on_fences.a_promise_from_long_ago, TWO),
+    "R5 names": (grants.nameless_grants, on_grants.late_allocation_of_an_old_session, TWO),
     "R6 any session": (
         fences.that_session_only,
-        scripts.a_session_that_the_master_does_not_know,
+        on_fences.a_session_that_the_master_does_not_know,
         TWO,
     ),
-    "R6 freshness": (fences.no_freshness, scripts.a_promise_from_long_ago, TWO),
-    "R6 promise": (fences.no_promise, scripts.a_promise_taken_back, TWO),
+    "R6 freshness": (fences.no_freshness, on_fences.a_promise_from_long_ago, TWO),
+    "R6 promise": (fences.no_promise, on_fences.a_promise_taken_back, TWO),
     "R6 farewell in contact": (
         fences.remembered_farewell,
-        scripts.a_farewell_from_an_earlier_life,
+        on_fences.a_farewell_from_an_earlier_life,
         TWO,
     ),
-    "R8 wait": (hosts.no_wait, scripts.a_voter_that_forgets_whom_it_vouched_for, TWO),
-    "R7 refused renewals": (leases.deaf_to_refusals, scripts.a_renewal_too_late, UNSERVED),
+    "R8 wait": (hosts.no_wait, on_hosts.a_voter_that_forgets_whom_it_vouched_for, TWO),
+    "R7 refused renewals": (leases.deaf_to_refusals, on_hosts.a_renewal_too_late, UNSERVED),
+    "R1 contact": (leases.no_contact, on_leases.deaf_and_then_mute, UNSERVED),
+    "R1 same term": (leases.no_term, on_leases.a_vouch_from_another_term, TWO),
+    "R4 no way back": (terms.back_again, on_terms.a_way_back, TWO),
+    "R4 follow only without a master": (
+        terms.faithless,
+        on_terms.a_complaint_from_a_while_ago,
+        UNSERVED,
+    ),
+    "R4 a quorum makes a master": (terms.alone, on_terms.a_candidate_that_few_hear, UNSERVED),
+    "R4 the incarnation in terms": (
+        terms.nameless_terms,
+        on_terms.a_term_from_before_the_power_cut,
+        UNSERVED,
+    ),
+    "R5 the taker's lease": (grants.no_lease, on_grants.a_cold_start, UNSERVED),
+    "R5 newer than any": (
+        grants.any_version,
+        on_grants.late_allocation_of_an_older_version,
+        TWO,
+    ),
+    "R5 the receiver in contact": (
+        grants.receiver_without_contact,
+        on_grants.a_director_that_does_not_hear_the_master,
+        UNSERVED,
+    ),
+    "R5 a report from less than L ago": (
+        grants.old_report,
+        on_grants.a_report_from_before_a_restart,
+        TWO,
+    ),
+    "R6 the master's term": (
+        fences.any_term_promises,
+        on_fences.a_promise_to_another_master,
+        TWO,
+    ),
+    "R7 orders void after a drop": (
+        hosts.nothing_voided,
+        on_hosts.an_order_from_before_the_drop,
+        TWO,
+    ),
+    "R8 joining": (hosts.joins_at_once, on_hosts.a_newcomer_in_a_hurry, MOVED),
 }
 
 
-# What has not been seen to break anything when it alone is missing, and what stands behind it.
+# What has not been seen to break anything when it alone is missing, and why it stays.
 UNSEEN: dict[str, tuple[Plant, str]] = {
-    "R1 contact": (leases.no_contact, "the master's ask ends vouches that do not arrive"),
-    "R1 same term": (leases.no_term, "who is astray is asked for, and R5 takes only of its term"),
-    "R1 the session named": (leases.any_session_vouched, "a vouch has run out when R6 finds"),
-    "R4 no way back": (terms.back_again, "its own master unheard, the highest term is best"),
-    "R4 follow only without a master": (terms.faithless, "nobody stands against a master heard"),
-    "R4 a quorum makes a master": (terms.alone, "without one it fences nobody, and R5 waits"),
-    "R4 the incarnation in terms": (terms.nameless_terms, "who restarts hears of its old term"),
-    "R5 the taker's lease": (grants.no_lease, "a session without one is given nothing"),
-    "R5 newer than any": (grants.newest_forgotten, "names: what is older was another session's"),
-    "R5 the receiver in contact": (grants.receiver_without_contact, "else it is fenced"),
-    "R5 a report from less than L ago": (grants.old_report, "there is no way back from a term"),
-    "R6 the master's term": (fences.any_term_promises, "the promise bars newer sessions, too"),
-    "R6 newer sessions barred": (fences.newer_session_allowed, "the master asks for the newest"),
-    "R6 silence since the own start": (hosts.own_start_forgotten, "R8's wait is longer"),
-    "R7 older versions refused": (hosts.kernel_takes_anything, "one hand, in order"),
-    "R7 orders void after a drop": (hosts.nothing_voided, "their deadline is the old lease"),
-    "R8 wait before vouching": (leases.vouch_at_once, "it is in no term before"),
-    "R8 joining": (hosts.joins_at_once, "what breaks is connections, which nobody here has"),
+    "R1 the session named": (
+        leases.any_session_vouched,
+        "R6's silence is of any session: when a fence is found, vouches for all have run out",
+    ),
+    "R6 newer sessions barred": (fences.newer_session_allowed, "spin finds two holders without it"),
+    "R7 older versions refused": (
+        hosts.kernel_takes_anything,
+        "one hand gives its orders in their order; the kernel need not trust that there is one",
+    ),
 }
