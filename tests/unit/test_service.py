@@ -57,7 +57,7 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     copy = tmp_path / "saru.service"
     copy.write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--recursive-errors=no", str(copy)],
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(copy)],
         capture_output=True,
         text=True,
         check=False,
