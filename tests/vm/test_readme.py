@@ -180,7 +180,7 @@ def test_an_installation_as_the_readme_does_it(tmp_path: Path) -> None:
         else:
             script += block.commands()
     script += [
-        "systemd-analyze verify saru.service",
+        "systemd-analyze verify --man=no saru.service",
         "test -e /etc/systemd/system/multi-user.target.wants/saru.service",
         "/usr/local/bin/saru --version",
         "iptables -m saru --help | grep -- --sense",
