@@ -79,6 +79,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(seconds + float(item.config.getini("timeout"))))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """In a worker: end if the groups have not come to those who hand out the tests."""
+    if hasattr(session.config, "workerinput"):
+        for item in session.items:
+            group = _group(item)
+            if group and not item.nodeid.endswith(f"@{group}"):
+                pytest.exit(f"pytest-xdist has not grouped {item.nodeid}: which pytest is this?", 3)
+
+
 def _file(item: pytest.Item) -> str:
     return str(item.path.relative_to(HERE)) if item.path.is_relative_to(HERE) else ""
 
