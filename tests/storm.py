@@ -103,7 +103,7 @@ class Storm:
     def check(self) -> None:
         """Never two."""
         twice = self.ledger.twice()
-        assert not twice, "accepted twice: " + "; ".join(self.ledger.who(n) for n in twice[:10])
+        assert not twice, "accepted twice: " + "; ".join(twice[:10])
 
     def calm(self) -> None:
         """Everything is whole: soon every block is answered."""

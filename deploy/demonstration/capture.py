@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from ipaddress import ip_address
 
 from pyroute2 import netns
@@ -120,7 +121,8 @@ class Capture(threading.Thread):
             if not self._tap.bridge:  # an answer: a name, a space, and what was asked
                 text = text.partition(b" ")[2]
             if text.startswith(self._prefix):
-                self._record.accepted(int(text[len(self._prefix) :]), who)
+                number = int(text[len(self._prefix) :])
+                self._record.accepted(number, who, time.monotonic_ns())
 
     def _count_losses(self, wire: socket.socket) -> None:
         """A frame that this socket had no room for would be a director wrongly accused."""

@@ -27,6 +27,8 @@ from deploy.lab import kernels, topology
 from deploy.lab.cache import LabError
 
 FAILED, USAGE = 1, 2
+STORIES = 10
+"""Of the probes of a phase that two accepted, so many are told of."""
 FEWEST = 3
 """With one director lost, the others must still be more than half."""
 
@@ -141,6 +143,9 @@ def show(reports: Sequence[Report], stage: Stage) -> None:
     console.print(table.legend(stage.seen))
     console.print()
     console.print(table.conclusion(reports), soft_wrap=True)
+    for report in reports:
+        for story in report.twice[:STORIES]:
+            console.print(f"{report.name}: {story}", soft_wrap=True)
 
 
 def figures(stage: Stage, release: str, played: Played) -> dict[str, object]:

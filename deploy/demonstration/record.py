@@ -82,6 +82,8 @@ class Report:
     connections: int = 0
     connections_answered: int = 0
     """By exactly one director, with a real server's name for an answer."""
+    twice: tuple[str, ...] = ()
+    """What was accepted by two directors or more, in words."""
 
     def passed(self) -> bool:
         """Nothing twice, ever; in a settled phase everything exactly once."""
@@ -106,6 +108,7 @@ class Record:
     _blocks: list[int] = field(default_factory=list)
     _families: list[Family] = field(default_factory=list)
     _accepted: list[int] = field(default_factory=list)
+    _when: list[list[tuple[str, int]]] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
     _flows: dict[int, set[str]] = field(default_factory=dict)
 
@@ -118,13 +121,31 @@ class Record:
         self._blocks.append(block)
         self._families.append(family)
         self._accepted.append(0)
+        self._when.append([])
         self._sent.append(now)
         return len(self._sent) - 1
 
-    def accepted(self, number: int, who: str) -> None:
+    def accepted(self, number: int, who: str, now: int) -> None:
         """A frame of `who` shows that he accepted probe `number`. One never sent is ignored."""
         if 0 <= number < len(self._sent):
-            self._accepted[number] |= 1 << self._bit(self._name(who))
+            name = self._name(who)
+            self._accepted[number] |= 1 << self._bit(name)
+            self._when[number].append((name, now))
+
+    def twice(self, begin: int = 0, end: int | None = None) -> list[str]:
+        """The probes of a stretch that two directors accepted, in words, with the moments.
+
+        A probe that lay in a stalled director's queue until its block was his is told from one
+        that two held at a time by how late the second was.
+        """
+        numbers = self._slice(begin, end) if end is not None else range(len(self._sent))
+        return [self._story(n) for n in numbers if self._accepted[n].bit_count() > 1]
+
+    def _story(self, number: int) -> str:
+        sent = self._sent[number]
+        frames = [f"{name} after {(when - sent) / MS:.1f} ms" for name, when in self._when[number]]
+        where = f"block {self._blocks[number]} by {self._families[number]}"
+        return f"probe {number}, {where}: {', '.join(frames)}"
 
     def segment(self, port: int, who: str) -> None:
         """A frame of `who` belongs to the TCP connection from the client's `port`."""
@@ -199,6 +220,7 @@ class Record:
             takeover_ms=_takeover(phase, unanswered),
             connections=len(answered),
             connections_answered=sum(answered),
+            twice=tuple(self.twice(phase.begin, phase.end)),
         )
 
 

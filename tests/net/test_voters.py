@@ -21,7 +21,7 @@ BLOCKS = 256
 # No lapse for a busy machine's sake, where blocks are to stay where they are.
 CALM = Times(keepalive=300, deadtime=3000, initdead=6150, join_delay=0)
 # A restart is three programs of Python here (rules, link, daemon), and this machine may be busy.
-LONG = Times(keepalive=600, deadtime=6000, initdead=12_300, join_delay=0)
+LONG = Times(keepalive=1000, deadtime=10_000, initdead=20_500, join_delay=0)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ def record_of(*accepted: tuple[str, ...]) -> Record:
     record = Record(MACS)
     for moment, macs in enumerate(accepted):
         number = record.sent(moment % 2, moment * MS)
-        for mac in macs:
-            record.accepted(number, mac)
+        for delay, mac in enumerate(macs, 1):
+            record.accepted(number, mac, (moment + delay) * MS)
     return record
 
 
@@ -41,6 +41,7 @@ def test_the_same_director_twice_is_one_director() -> None:
 def test_two_directors_never_pass(settled: bool) -> None:
     report = judged(record_of((WALTER,), (WALTER, WENDY)), settled=settled)
     assert (report.accepted_once, report.accepted_twice) == (1, 1)
+    assert report.twice == ("probe 1, block 1 by ipv4: walter after 1.0 ms, wendy after 2.0 ms",)
     assert not report.passed()
 
 
@@ -61,7 +62,7 @@ def test_both_addresses_are_counted() -> None:
     for moment, family in enumerate((Family.IPV4, Family.IPV6, Family.IPV6)):
         number = record.sent(0, moment * MS, family)
         if number < 2:
-            record.accepted(number, WALTER)
+            record.accepted(number, WALTER, 0)
     report = judged(record)
     assert report.families == {Family.IPV4: Counts(1, 1, 0, 0), Family.IPV6: Counts(2, 1, 1, 0)}
     assert (report.probes, report.accepted_once, report.accepted_never) == (3, 2, 1)
@@ -111,6 +112,6 @@ def test_steady_says_what_is_not() -> None:
 
 def test_numbers_that_were_never_sent_are_ignored() -> None:
     record = record_of((WALTER,))
-    record.accepted(7, WENDY)
-    record.accepted(-1, WENDY)
+    record.accepted(7, WENDY, 0)
+    record.accepted(-1, WENDY, 0)
     assert judged(record).accepted_once == 1

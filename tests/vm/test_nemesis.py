@@ -31,7 +31,7 @@ from tests.storm import Fault
 BLOCKS = 1024
 RATE = 500
 """Probes a second: three emulated guests see every one of them."""
-DAEMON = "-m saru --debug"
+DAEMON = "-m [s]aru --debug"  # unlike the command line of the shell that looks for it
 STEP = 3600
 """Seconds, at most, that a wall clock is set forward or back."""
 LATE = 0.5
