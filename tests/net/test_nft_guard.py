@@ -72,7 +72,7 @@ class Told:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     """An ear for the guard."""
     told = Told()
 
@@ -82,8 +82,10 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
     logger = logging.getLogger("saru")
     monkeypatch.setattr(logger, "handlers", [Ear()])
-    monkeypatch.setattr(logger, "level", logging.INFO)
-    return told
+    level = logger.level
+    logger.setLevel(logging.INFO)  # an assignment leaves the cache of what was too low
+    yield told
+    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -25,6 +25,16 @@ def module_guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
         assert found is None, log[max(0, found.start() - 3000) : found.end() + 3000]
 
 
+ONE_KERNEL = pytest.mark.parametrize("module_guest", kernels.VERSIONS[:1], indirect=True)
+"""For what does not depend on the kernel, and takes long in a guest: programs of Python, say."""
+EITHER_KIND = pytest.mark.parametrize(
+    ("module_guest", "kind"),
+    list(zip(kernels.VERSIONS, ("legacy", "nft"), strict=True)),
+    indirect=["module_guest"],
+)
+"""One kernel with the rules of legacy iptables, the other with those of the nftables one."""
+
+
 def run_inside(
     guest: Guest, program: str, *words: str, input_text: str = "", timeout: float = 900
 ) -> Done:

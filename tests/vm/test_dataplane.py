@@ -15,6 +15,7 @@ import pytest
 from deploy.lab import kernels
 from deploy.lab.guest import Done, Guest
 from tests.vm import dataplane_checks
+from tests.vm.conftest import ONE_KERNEL
 
 PROJECT = Path(__file__).parents[2]
 
@@ -29,6 +30,7 @@ def saru(guest: Guest, words: str, prefix: str = "") -> Done:
     return guest.run([*prefix.split(), "saru", *words.split()], check=False, timeout=300)
 
 
+@ONE_KERNEL
 def test_table_commands(guest: Guest) -> None:
     assert saru(guest, "table get 7").stderr == "saru: there is no table of id 7\n"
     words = "table set 7 --blocks 16 --held 0-3,8 --lease 500s --seed 3 --term 4.1.2 --serial 9"
@@ -71,6 +73,7 @@ def test_table_commands(guest: Guest) -> None:
     assert saru(guest, "table list").stdout.split()[0] == "ID"
 
 
+@ONE_KERNEL
 def test_without_the_right_to_it(guest: Guest) -> None:
     drop = "setpriv --bounding-set -net_admin"
     for words in ("list", "get 1", "watch", "set 1 --held all --lease 5s", "delete 1"):
@@ -82,6 +85,7 @@ def test_without_the_right_to_it(guest: Guest) -> None:
         ), words
 
 
+@ONE_KERNEL
 def test_another_network_namespace_has_tables_of_its_own(guest: Guest) -> None:
     here = "saru table set 8 --held all --lease 500s && saru table get 8 > /dev/null"
     there = "unshare -n saru table get 8"
@@ -89,6 +93,7 @@ def test_another_network_namespace_has_tables_of_its_own(guest: Guest) -> None:
     assert (done.returncode, done.stderr) == (1, "saru: there is no table of id 8\n")
 
 
+@ONE_KERNEL
 def test_watch_prints_events_until_interrupted(guest: Guest) -> None:
     watch = guest.start_command(["saru", "table", "watch", "--json"])
     while not watch.stdout:  # it takes a while until it listens
@@ -101,6 +106,7 @@ def test_watch_prints_events_until_interrupted(guest: Guest) -> None:
     assert (event["event"], event["id"], event["users"], event["term"]) == ("set", 9, 0, "1.0.0")
 
 
+@ONE_KERNEL
 def test_hand_and_daemon_do_not_push_together(guest: Guest) -> None:
     hold = (
         "import sys; from pathlib import Path; from saru.lock import Lock; "

@@ -13,6 +13,7 @@ import pytest
 from deploy.lab import apt, cache
 from deploy.lab.cache import PROJECT
 from deploy.lab.guest import Guest
+from tests.vm.conftest import EITHER_KIND, ONE_KERNEL
 
 EXTENSION = PROJECT / "iptables_ext"
 COMMANDS = ("iptables-legacy", "iptables-nft", "ip6tables-legacy", "ip6tables-nft")
@@ -70,7 +71,7 @@ def flush(guest: Guest) -> None:
     guest.run(["sh", "-ec", "\n".join(lines)])
 
 
-@pytest.mark.parametrize("kind", ["legacy", "nft"])
+@EITHER_KIND
 def test_their_own_runner(clean: Guest, upstream_iptables: Path, kind: str) -> None:
     """iptables-test.py, on what is for both families, and on what is for one."""
     tests = sorted(EXTENSION.glob("*.t"))
@@ -162,6 +163,7 @@ def test_listing(clean: Guest, command: str) -> None:
     assert [line[line.index("saru") :].strip() for line in listed] == list(wanted.values())
 
 
+@ONE_KERNEL
 @pytest.mark.parametrize(
     ("option", "text"),
     [
@@ -182,6 +184,7 @@ def test_errors_name_the_word(module_guest: Guest, option: str, text: str) -> No
         assert text in done.stderr
 
 
+@ONE_KERNEL
 def test_ipv6_addresses_have_no_range(module_guest: Guest) -> None:
     rule = ["-A", "INPUT", "-m", "saru", "--id", "1", "--sense", "src-addr", "--map", "range"]
     done = module_guest.run(["ip6tables-nft", *rule], check=False)
@@ -204,6 +207,7 @@ assert (found.id, found.sense) == ("1", "src-port"), found.get_all_parameters()
 """
 
 
+@ONE_KERNEL
 def test_python_iptables(clean: Guest) -> None:
     """It parses saved text again before its final check; the default sense survives that."""
     clean.run([sys.executable, "-c", PYTHON_IPTABLES])
@@ -211,6 +215,7 @@ def test_python_iptables(clean: Guest) -> None:
     assert "-A INPUT -p tcp -m saru --id 1 --sense src-port -j ACCEPT" in saved
 
 
+@ONE_KERNEL
 def test_help(module_guest: Guest) -> None:
     text = module_guest.run(["iptables-nft", "-m", "saru", "--help"]).stdout
     for option in ("--id", "--sense", "--map"):

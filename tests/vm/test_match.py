@@ -10,7 +10,7 @@ import pytest
 
 from deploy.lab.guest import Guest
 from saru.core.blocks import Map, Sense
-from tests.vm.conftest import run_inside
+from tests.vm.conftest import EITHER_KIND, run_inside
 from tests.vm.packet_table import CLIENT, Expected, Row, rows
 
 SEED = 0x5EED
@@ -82,10 +82,10 @@ def check(guest: Guest, tool: str, wanted: list[Case]) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("tool", ["legacy", "nft"])
-def test_packets(module_guest: Guest, tool: str, version: int) -> None:
+@EITHER_KIND
+def test_packets(module_guest: Guest, kind: str, version: int) -> None:
     """Each row of the table, in 1024 blocks."""
-    check(module_guest, tool, [case for row in rows(version) for case in cases(row, 1024)])
+    check(module_guest, kind, [case for row in rows(version) for case in cases(row, 1024)])
 
 
 @pytest.mark.parametrize("version", [4, 6])
