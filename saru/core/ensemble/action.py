@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the core asks of ZooKeeper, beside what every core asks the daemon to do.
 
-Requests go out in this order, on one connection. Each but `Evict` and `Withdraw` is asked once and
-stands until it is answered; what was not answered when the connection broke (`disconnected`) is
-asked anew once there is one (`connected`), for its outcome is unknown.
+Requests go out in this order, on one connection. Each but `Evict` is asked once and stands until it
+is answered; what was not answered when the connection broke (`disconnected`) is asked anew once
+there is one (`connected`), for its outcome is unknown. Only `Stand` outlasts that.
 """
 
 from __future__ import annotations
@@ -40,11 +40,18 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Stand(msgspec.Struct, frozen=True):
-    """Take part in the election; answer with `elected` when it is won."""
+    """Take part in the election; answer with `elected` when it is won.
+
+    It stands until then, and while it is master, whatever becomes of the connection, until
+    `withdrawn` or `deposed`.
+    """
 
 
 class Withdraw(msgspec.Struct, frozen=True):
-    """Delete the election node: stand no more, or be master no more."""
+    """Delete the election node, whether or not it is known to exist; answer with `withdrawn`.
+
+    A node that were left behind would be first for ever, and nobody would be master by it.
+    """
 
 
 class Proclaim(msgspec.Struct, frozen=True):

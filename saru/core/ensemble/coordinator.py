@@ -59,7 +59,9 @@ class EnsembleCoordinator(Participant[EnsembleAction]):
         self._term: Term | None = None
         self._seq = 0
         self._registering = self._moved = self._moving = False
-        self._standing = self._withdrawing = False
+        self._standing = False  # there may be an election node
+        self._withdrawing = False  # it shall go
+        self._leaving = False  # that has been asked
         self._touching: tuple[int, int] | None = None  # its number, and when it was asked
         self._touches = 0
         self._next_touch = now
@@ -80,7 +82,7 @@ class EnsembleCoordinator(Participant[EnsembleAction]):
         """There is none: the outcome of all that was asked and not answered is unknown."""
         self._begin(now)
         self.connected_since = None
-        self._registering = self._moving = False
+        self._registering = self._moving = self._leaving = False
         self._touching = self._writing = None
         if self.mastership is not None:
             self.mastership.forget_requests()
@@ -142,7 +144,10 @@ class EnsembleCoordinator(Participant[EnsembleAction]):
         """A list of the election nodes, which has ours, has none before it."""
         self._begin(now)
         term = term_of(czxid)
-        if self._standing and self.mastership is None and (self._term is None or term > self._term):
+        if self._standing and self._term is not None and term <= self._term:
+            if self.mastership is None or self.mastership.term != term:
+                self._resign(f"term {self._term} has been there already")
+        elif self._standing and not self._withdrawing:
             self._follow(term)
             self._note(Change.MASTER, self.node, f"is master of term {term}", "it is elected")
             mastership = EnsembleMastership(self.settings, term, self.node, self.failsafe)
@@ -151,10 +156,16 @@ class EnsembleCoordinator(Participant[EnsembleAction]):
             self.mastership = mastership
         return self._settle(now)
 
+    def withdrawn(self, now: int) -> list[EnsembleAction]:
+        """A Withdraw is done: there is no election node of ours."""
+        self._begin(now)
+        self._standing = self._withdrawing = self._leaving = False
+        return self._settle(now)
+
     def deposed(self, why: str, now: int) -> list[EnsembleAction]:
         """The own election node is gone."""
         self._begin(now)
-        self._standing = self._withdrawing = False
+        self._standing = self._withdrawing = self._leaving = False
         self._step_down(why)
         return self._settle(now)
 
@@ -360,8 +371,8 @@ class EnsembleCoordinator(Participant[EnsembleAction]):
         stands = not (self.retiring or self.left)
         if self._standing and not stands:
             self._resign("it stands for nothing")
-        if self._withdrawing:
-            self._standing = self._withdrawing = False
+        if self._withdrawing and not self._leaving:
+            self._leaving = True
             self._actions.append(Withdraw())
         if stands and not self._standing:
             self._standing = True

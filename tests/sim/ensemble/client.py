@@ -180,6 +180,8 @@ class Client:
 
         def at_server() -> None:
             if not self.ensemble.serves(server) or server.number in self.unreachable:
+                if turn == self._turn:  # it is sent again, as long as there is the connection
+                    self.ensemble._at(self.now + RETRY, at_server)
                 return
             if ops[0].kind not in WRITES:
                 if turn != self._turn:
@@ -203,6 +205,13 @@ class Client:
 
     def _answer(self, reply: Reply, place: int) -> None:
         if not self._reached():
+            turn = self._turn
+
+            def again() -> None:
+                if turn == self._turn:
+                    self._answer(reply, place)
+
+            self.ensemble._at(self.now + RETRY, again)
             return
 
         def arrives() -> None:
@@ -222,7 +231,11 @@ class Client:
         key = op.path + ("/" if op.kind == "children" else "")
 
         def fires() -> None:
-            if turn == self._turn and self._reached():
+            if turn != self._turn:
+                return
+            if self._reached():
                 self._soon(lambda: self._owner.awake(watch))
+            else:
+                self.ensemble._at(self.now + RETRY, fires)
 
-        server.watch(key, fires)
+        server.watch(key, self, fires)

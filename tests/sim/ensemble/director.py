@@ -33,8 +33,10 @@ class Director(Host[EnsembleCoordinator]):
         super().__init__(world, name, dice, 0, DRIFT)
         self.client: Client | None = None
         self.hung_until = 0
+        self._held_up: list[Callable[[EnsembleCoordinator], Any]] = []
         self.unreachable: set[int] = set()  # servers
-        self._seat: str | None = None  # the path of the own election node
+        self._badge: str | None = None  # how the name of the own election node begins
+        self._seat: str | None = None  # its path, once that is known
         self._elected = False
 
     # --- life -----------------------------------------------------------------------------------
@@ -56,8 +58,10 @@ class Director(Host[EnsembleCoordinator]):
         super().end()
         if self.client is not None:
             self.client.close()
-        self.client, self._seat, self._elected = None, None, False
+        self.client = self._badge = self._seat = None
+        self._elected = False
         self.hung_until = 0
+        self._held_up.clear()
 
     def leave(self) -> None:
         """A clean stop: the daemon says goodbye, ends its session, and ends."""
@@ -92,10 +96,18 @@ class Director(Host[EnsembleCoordinator]):
 
     def do(self, event: Callable[[EnsembleCoordinator], Any]) -> None:
         """Let the daemon have an event, now or when it hangs no more."""
-        if self.world.now < self.hung_until:
-            self.later(self.hung_until - self.world.now, lambda: self.do(event))
+        if self.daemon is not None and (self._held_up or self.world.now < self.hung_until):
+            self._held_up.append(event)
+            self.later(max(0, self.hung_until - self.world.now), self._go_on)
         else:
             super().do(event)
+
+    def _go_on(self) -> None:
+        """What has come while the daemon hung is seen to, in its order."""
+        if self.world.now >= self.hung_until:
+            held_up, self._held_up = self._held_up, []
+            for event in held_up:
+                super().do(event)
 
     def found(self) -> None:
         """There is a connection: read what there is to read."""
@@ -103,8 +115,7 @@ class Director(Host[EnsembleCoordinator]):
         self._read_reign()
         for division in self.world.settings.divisions:
             self._read_document(division.id)
-        if self._seat is not None:
-            self._look_at_election()
+        self._look_at_election()
         if self._elected:
             self._look_around()
 
@@ -112,7 +123,7 @@ class Director(Host[EnsembleCoordinator]):
         """There is none; if the session has ended, its nodes are gone."""
         self.do(lambda core: core.disconnected(self.clock()))
         if expired:
-            self._seat, self._elected = None, False
+            self._badge, self._seat, self._elected = None, None, False
             self.do(lambda core: core.unregistered("the session has expired", self.clock()))
             self.do(lambda core: core.deposed("the session has expired", self.clock()))
 
@@ -194,29 +205,46 @@ class Director(Host[EnsembleCoordinator]):
 
     def _stand(self) -> None:
         self.world.seats += 1
-        self._seat = f"election/{self.world.seats:08}"
-        self._ask(lambda _: self._look_at_election(), Op("create", self._seat, ephemeral=True))
+        self._badge = f"{self.name}{self.world.seats}-"
+        self._look_at_election()
 
     def _withdraw(self) -> None:
-        if self._seat is not None:
-            self._ask(lambda _: None, Op("delete", self._seat))
-        self._seat, self._elected = None, False
-
-    def _look_at_election(self) -> None:
-        seat = self._seat
+        """Delete the election node, whether or not it is known to exist."""
+        badge = self._badge
 
         def seen(reply: Reply) -> None:
-            names, _ = reply.value
-            if seat is None or seat != self._seat:
+            seats = [name for name in reply.value[0] if name.startswith(badge or "?")]
+            if seats:
+                self._ask(gone, Op("delete", f"election/{seats[0]}"))
+            else:
+                gone(reply)
+
+        def gone(_: Reply) -> None:
+            self._badge, self._seat, self._elected = None, None, False
+            self.do(lambda core: core.withdrawn(self.clock()))
+
+        self._ask(seen, Op("children", "election"))
+
+    def _look_at_election(self) -> None:
+        """Make an election node if there is none; find out whether it is the first."""
+        badge = self._badge
+        if badge is None or self._elected:
+            return
+
+        def seen(reply: Reply) -> None:
+            if badge != self._badge or self._elected:
                 return
-            own = seat.rpartition("/")[2]
-            if own not in names:
-                self._ask(lambda _: self._look_at_election(), Op("create", seat, ephemeral=True))
-            elif names[0] == own and not self._elected:
-                self._ask(wins, Op("get", seat))
+            names = sorted(reply.value[0], key=lambda name: name.partition("-")[2])
+            own = [name for name in names if name.startswith(badge)]
+            if not own:
+                made = Op("create", f"election/{badge}", ephemeral=True)
+                self._ask(lambda _: self._look_at_election(), made)
+            elif names[0] == own[0]:
+                self._seat = f"election/{own[0]}"
+                self._ask(wins, Op("get", self._seat))
 
         def wins(reply: Reply) -> None:
-            if seat == self._seat and reply.value is not None:
+            if badge == self._badge and reply.value is not None and not self._elected:
                 self._elected = True
                 self.do(lambda core: core.elected(reply.value.czxid, self.clock()))
                 self._look_around()
@@ -230,7 +258,7 @@ class Director(Host[EnsembleCoordinator]):
         self._read_movers()
 
     def _deposed(self) -> None:
-        self._seat, self._elected = None, False
+        self._badge, self._seat, self._elected = None, None, False
         self.do(lambda core: core.deposed("its election node is gone", self.clock()))
 
     # --- a master's writes ----------------------------------------------------------------------

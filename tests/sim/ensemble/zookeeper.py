@@ -35,7 +35,10 @@ class Znode(NamedTuple):
 
 
 class Op(NamedTuple):
-    """One request: `create`, `set`, `delete`, `check`, `get` (None: no such node), `children`."""
+    """One request: `create`, `set`, `delete`, `check`, `get` (None: no such node), `children`.
+
+    A `create` of a path that ends in "-" gets the leader's running number after it.
+    """
 
     kind: str
     path: str
@@ -73,12 +76,13 @@ class Server:
         self.led_at = 0  # when it last was in contact with the leader
         self.arrival = 0  # when the newest transaction under way to it arrives
         self.lag = 0
-        self.watches: dict[str, list[Watch]] = {}
+        self.epoch = 1  # of the leader that it follows
+        self.watches: dict[str, dict[object, Watch]] = {}
         self.clients: set[Any] = set()
 
-    def watch(self, key: str, watch: Watch) -> None:
-        """Tell of the next change of a node (`path`) or of its children (`path/`)."""
-        self.watches.setdefault(key, []).append(watch)
+    def watch(self, key: str, whose: object, watch: Watch) -> None:
+        """Tell of the next change of a node (`path`) or of its children (`path/`), once each."""
+        self.watches.setdefault(key, {})[whose] = watch
 
 
 class Ensemble:
@@ -103,7 +107,7 @@ class Ensemble:
         self._epoch = 1
         self._log: list[dict[str, Znode | None]] = []
         self._zxids: list[int] = []
-        self._counter = 0
+        self._counter = self._sequence = 0
         self._sessions: dict[int, int] = {}  # and when the leader last heard of each
         self._next = 0
         self._pending: list[Request] = []
@@ -144,8 +148,13 @@ class Ensemble:
             if self.led(server):
                 server.led_at = now
                 self._bring(server)
-            elif not self.serves(server):
-                for client in tuple(server.clients):
+            # Who follows another leader has nothing to do with what it was asked before.
+            anew = self.led(server) and server.epoch != self._epoch
+            if anew:
+                server.epoch = self._epoch
+            for client in tuple(server.clients):
+                ended = self.led(server) and not self.alive(client.session)
+                if anew or ended or not self.serves(server):
                     client.hung_up(server)
         if self.leader is not None and (
             not self.leader.up or (not self._quorum(self.leader) and not self.serves(self.leader))
@@ -156,6 +165,9 @@ class Ensemble:
                 self._elect()
             return
         if self._quorum(self.leader):
+            pending, self._pending = self._pending, []
+            for request in pending:
+                self._write(request)
             for session, heard in tuple(self._sessions.items()):
                 if now > heard + self.timeout:
                     self.expire(session)
@@ -205,17 +217,25 @@ class Ensemble:
     def write(self, server: Server, request: Request) -> None:
         """A server passes a request on to the leader."""
         delay = 0 if server is self.leader else int(self.dice.expovariate(1 / self.delay))
+        epoch = server.epoch
 
         def arrives() -> None:
             leader = self.leader
-            if leader is None or not (server is leader or self.linked(server, leader)):
+            if server.epoch != epoch:
                 return
-            if self._quorum(leader):
+            if leader is None or not (server is leader or self.linked(server, leader)):
+                self._at(self._now() + TICK, arrives)  # it is sent again
+            elif self._quorum(leader):
                 self._write(request)
             else:
                 self._pending.append(request)
 
         self._at(self._now() + delay, arrives)
+
+    def outsider(self, op: Op) -> None:
+        """Somebody else has something written."""
+        if self.leader is not None and self._quorum(self.leader):
+            self._write(Request(self.open(), (op,), lambda _place, _reply: None))
 
     def _write(self, request: Request) -> None:
         if request.session not in self._sessions or self.leader is None:
@@ -235,6 +255,9 @@ class Ensemble:
     def _change(self, op: Op, session: int, zxid: int, changes: dict[str, Znode | None]) -> Reply:
         assert self.leader is not None
         tree = self.leader.tree
+        if op.kind == "create" and op.path.endswith("-"):
+            self._sequence += 1
+            op = op._replace(path=f"{op.path}{self._sequence:08}")
         old = changes[op.path] if op.path in changes else tree.get(op.path)
         if op.kind == "create":
             if old is not None:
@@ -299,7 +322,7 @@ class Ensemble:
                 server.tree[path] = node
             keys += [path, path.rpartition("/")[0] + "/"]
         for key in dict.fromkeys(keys):
-            for watch in server.watches.pop(key, ()):
+            for watch in server.watches.pop(key, {}).values():
                 watch()
         for waits, then in self._waiting.pop(server.number * MANY + server.applied, ()):
             if waits is server:
