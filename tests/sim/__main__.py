@@ -12,6 +12,7 @@ import click
 
 from saru.core.invariants import InvariantError
 from saru.core.settings import Quorum
+from tests.sim.ensemble import run as ensemble
 from tests.sim.plan import plan
 from tests.sim.run import play
 from tests.sim.scenario import parse
@@ -55,20 +56,41 @@ def run(runs: int | None, minutes: float, voters: int | None, quorum: str, first
         print(f"closest to its bound: {room / 1000:.0f} ms, seed {seed} of {number} voters")
 
 
+@main.command("zookeeper")
+@click.option("--runs", type=int, default=1000, show_default=True)
+@click.option("--directors", type=click.IntRange(2, 9), default=3, show_default=True)
+@click.option("--failsafe", is_flag=True)
+@click.option("--first", type=int, default=0, help="The first seed.")
+def run_ensemble(runs: int, directors: int, failsafe: bool, first: int) -> None:
+    """Random runs around ZooKeeper; the first failure is shown, and ends it."""
+    for seed in range(first, first + runs):
+        try:
+            ensemble.run(seed, directors, failsafe)
+        except InvariantError as error:
+            print(error)
+            sys.exit(FAILED)
+    print(f"{runs} runs went well, from seed {first}")
+
+
 @main.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--shrink", "short", is_flag=True, help="Leave out what its failure does not need.")
 def replay(file: Path, short: bool) -> None:
     """Play the scenario in FILE, and tell what happens in it."""
     try:
-        scenario = parse(file.read_text())
-        world = play(shrink(scenario) if short else scenario)
+        text = file.read_text()
+        if ensemble.is_one(text):
+            told = ensemble.replay(text)
+        else:
+            scenario = parse(text)
+            world = play(shrink(scenario) if short else scenario)
+            told = [scenario.head(), *world.story]
     except ValueError as error:
         raise click.UsageError(f"{file}: {error}") from error
     except InvariantError as error:
         print(error)
         sys.exit(FAILED)
-    print("\n".join([scenario.head(), *world.story]))
+    print("\n".join(told))
     print("# all went well")
 
 

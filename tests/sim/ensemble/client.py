@@ -39,6 +39,7 @@ class Client:
         self.session: int | None = None
         self.server: Server | None = None
         self.unreachable: set[int] = set()
+        self.late = (0, 0)  # so much later do requests arrive, and answers, at most
         self._owner = owner
         self._dice = dice
         self._turn = 0  # grows with every connection: what belongs to another one is void
@@ -50,11 +51,11 @@ class Client:
 
     # --- connection -----------------------------------------------------------------------------
 
-    def _soon(self, what: Callable[[], None], least: int = 0) -> None:
+    def _soon(self, what: Callable[[], None]) -> None:
         """On this connection, a trip later, in order."""
         turn = self._turn
-        now = self._dice.expovariate(1 / MS) + least
-        self._arrival = max(self._arrival, self.now + int(now))
+        delay = int(self._dice.expovariate(1 / MS)) + self._dice.randrange(self.late[1] + 1)
+        self._arrival = max(self._arrival, self.now + delay)
 
         def then() -> None:
             if turn == self._turn:
@@ -65,7 +66,7 @@ class Client:
     @property
     def now(self) -> int:
         """The true time."""
-        return self.ensemble._now()
+        return self.ensemble.now()
 
     def _connect(self) -> None:
         """Try one server; again in a while if that comes to nothing."""
@@ -151,7 +152,7 @@ class Client:
                 self._answered = self.now
                 session = self.session
                 if session is not None:
-                    self.ensemble._at(
+                    self.ensemble.at(
                         self.now + self._dice.randrange(100 * MS), lambda: tells(session)
                     )
             self._owner.later(timeout // 4, lambda: self._owner.awake(pings))
@@ -181,7 +182,7 @@ class Client:
         def at_server() -> None:
             if not self.ensemble.serves(server) or server.number in self.unreachable:
                 if turn == self._turn:  # it is sent again, as long as there is the connection
-                    self.ensemble._at(self.now + RETRY, at_server)
+                    self.ensemble.at(self.now + RETRY, at_server)
                 return
             if ops[0].kind not in WRITES:
                 if turn != self._turn:
@@ -201,7 +202,8 @@ class Client:
             self.ensemble.write(server, Request(session, ops, done))
 
         # What is under way to the server gets there, whatever becomes of the daemon.
-        self.ensemble._at(self.now + int(self._dice.expovariate(1 / MS)), at_server)
+        delay = int(self._dice.expovariate(1 / MS)) + self._dice.randrange(self.late[0] + 1)
+        self.ensemble.at(self.now + delay, at_server)
 
     def _answer(self, reply: Reply, place: int) -> None:
         if not self._reached():
@@ -211,7 +213,7 @@ class Client:
                 if turn == self._turn:
                     self._answer(reply, place)
 
-            self.ensemble._at(self.now + RETRY, again)
+            self.ensemble.at(self.now + RETRY, again)
             return
 
         def arrives() -> None:
@@ -236,6 +238,6 @@ class Client:
             if self._reached():
                 self._soon(lambda: self._owner.awake(watch))
             else:
-                self.ensemble._at(self.now + RETRY, fires)
+                self.ensemble.at(self.now + RETRY, fires)
 
         server.watch(key, self, fires)

@@ -35,6 +35,7 @@ class Director(Host[EnsembleCoordinator]):
         self.hung_until = 0
         self._held_up: list[Callable[[EnsembleCoordinator], Any]] = []
         self.unreachable: set[int] = set()  # servers
+        self._late = (0, 0)
         self._badge: str | None = None  # how the name of the own election node begins
         self._seat: str | None = None  # its path, once that is known
         self._elected = False
@@ -50,7 +51,7 @@ class Director(Host[EnsembleCoordinator]):
             self.world.settings, self.name, self.incarnation, self.clock(), self.weight
         )
         self.client = Client(self.world.zookeeper, self, self.dice)
-        self.client.unreachable = self.unreachable
+        self.client.unreachable, self.client.late = self.unreachable, self._late
         self.do(lambda core: core.guard(True, "rules in place", self.clock()))
 
     def end(self) -> None:
@@ -77,6 +78,12 @@ class Director(Host[EnsembleCoordinator]):
     def hang(self, length: int) -> None:
         """The daemon does nothing for a while, but its connection is kept up (kazoo's thread)."""
         self.hung_until = self.world.now + length
+
+    def be_late(self, asks: float, answers: float) -> None:
+        """What it asks and what it is told comes up to so many ms later from now on."""
+        self._late = round(asks * MS), round(answers * MS)
+        if self.client is not None:
+            self.client.late = self._late
 
     def expire(self) -> None:
         """Somebody ends the session from outside."""

@@ -7,7 +7,8 @@ hang a MS                   the daemon does nothing, but its connection is kept 
 expire a                    somebody ends its session from outside
 evict a                     somebody deletes its node
 far a N                     it does not reach server N any more
-near a                      it reaches all servers
+near a                      it reaches all servers, and is answered at once
+late a MS MS                what it asks, and what it is told, comes up to so much later
 down N, up N                a server is stopped; it goes on
 cut N M                     two servers do not hear each other
 lag N MS                    a server learns of everything so much later
@@ -44,6 +45,11 @@ def _evict(node: Director) -> None:
     node.world.zookeeper.outsider(Op("delete", f"directors/{node.name}"))
 
 
+def _near(node: Director) -> None:
+    node.unreachable.clear()
+    node.be_late(0, 0)
+
+
 NODES: dict[str, Verb] = {
     "start": Director.start,
     "crash": Director.end,
@@ -58,7 +64,8 @@ NODES: dict[str, Verb] = {
     "expire": Director.expire,
     "evict": _evict,
     "far": lambda node, number: node.unreachable.add(int(number)),
-    "near": lambda node: node.unreachable.clear(),
+    "near": _near,
+    "late": lambda node, asks, answers: node.be_late(float(asks), float(answers)),
 }
 
 
@@ -98,7 +105,7 @@ def calm(world: EnsembleWorld, dead: str = "") -> None:
     world.zookeeper.heal()
     world.stall = 0.0
     for node in world.nodes.values():
-        node.unreachable.clear()
+        _near(node)
         node.hung_until = 0
         if node.name in dead:
             node.reboot()

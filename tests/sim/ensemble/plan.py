@@ -32,6 +32,7 @@ KINDS = {
     "evict": 1,
     "far": 2,
     "near": 2,
+    "late": 2,
     "down": 2,
     "up": 3,
     "cut": 2,
@@ -42,6 +43,7 @@ KINDS = {
 }
 BEATS = {"split": 1.5, "mute": 1, "lossy": 1, "heal": 3, "weather": 1}
 PAUSES = (5, 50, 200, 500, 800, 1500)  # ms
+DELAYS = (0, 0, 30, 150, 300)  # ms
 LAGS = (0, 20, 100, 300)  # ms
 
 
@@ -108,6 +110,8 @@ class Planner:
             self._add(time, kind, name, dice.choice(PAUSES))
         elif kind in ("wake", "expire", "evict", "near"):
             self._add(time, kind, name)
+        elif kind == "late":
+            self._add(time, kind, name, dice.choice(DELAYS), dice.choice(DELAYS))
         elif kind == "rules":
             self._add(time, kind, name, dice.choice(("on", "off")))
         elif kind == "drift":

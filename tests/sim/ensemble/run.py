@@ -6,7 +6,7 @@ from __future__ import annotations
 from saru.core.invariants import InvariantError
 from tests.sim.ensemble import faults
 from tests.sim.ensemble.plan import plan
-from tests.sim.ensemble.scenario import EnsembleScenario
+from tests.sim.ensemble.scenario import EnsembleScenario, parse
 from tests.sim.ensemble.world import DEADTIME, INITDEAD, TIMEOUT, EnsembleWorld
 from tests.sim.ensemble.zookeeper import ELECTION, SYNC, TICK
 from tests.sim.network import MS
@@ -66,3 +66,14 @@ def settle(world: EnsembleWorld) -> None:
 def run(seed: int, directors: int = 3, failsafe: bool = False) -> EnsembleWorld:
     """One random run."""
     return play(plan(seed, directors, failsafe))
+
+
+def is_one(text: str) -> bool:
+    """Whether a text is a scenario of this kind."""
+    return any(line.startswith("directors ") for line in text.splitlines())
+
+
+def replay(text: str) -> list[str]:
+    """Play a scenario again; what was told."""
+    scenario = parse(text)
+    return [scenario.head(), *play(scenario).story]

@@ -102,8 +102,8 @@ class Ensemble:
         self.leader: Server | None = self.servers[0]
         self.cut: set[frozenset[int]] = set()  # pairs of servers that do not hear each other
         self.delay = MS
-        self._now = now
-        self._at = at
+        self.now = now
+        self.at = at
         self._epoch = 1
         self._log: list[dict[str, Znode | None]] = []
         self._zxids: list[int] = []
@@ -137,13 +137,13 @@ class Ensemble:
 
     def serves(self, server: Server) -> bool:
         """Whether a server answers clients: it does so for a while without a leader, too."""
-        return server.up and self._now() < server.led_at + SYNC
+        return server.up and self.now() < server.led_at + SYNC
 
     # --- time -----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        now = self._now()
-        self._at(now + TICK, self._tick)
+        now = self.now()
+        self.at(now + TICK, self._tick)
         for server in self.servers:
             if self.led(server):
                 server.led_at = now
@@ -182,8 +182,8 @@ class Ensemble:
         leader.arrival = 0
         while leader.applied < len(self._log):
             self._apply(leader)
-        leader.led_at = self._now()
-        self._sessions = dict.fromkeys(self._sessions, self._now())  # all begin anew
+        leader.led_at = self.now()
+        self._sessions = dict.fromkeys(self._sessions, self.now())  # all begin anew
         pending, self._pending = self._pending, []
         for request in pending:
             if self.dice.random() < 0.5:
@@ -194,7 +194,7 @@ class Ensemble:
     def open(self) -> int:
         """A new session."""
         self._next += 1
-        self._sessions[self._next] = self._now()
+        self._sessions[self._next] = self.now()
         return self._next
 
     def alive(self, session: int) -> bool:
@@ -204,7 +204,7 @@ class Ensemble:
     def touch(self, session: int) -> None:
         """The leader hears that a session's client is alive."""
         if session in self._sessions:
-            self._sessions[session] = max(self._sessions[session], self._now())
+            self._sessions[session] = max(self._sessions[session], self.now())
 
     def expire(self, session: int) -> None:
         """End a session: all its ephemeral nodes go, in one transaction."""
@@ -224,13 +224,13 @@ class Ensemble:
             if server.epoch != epoch:
                 return
             if leader is None or not (server is leader or self.linked(server, leader)):
-                self._at(self._now() + TICK, arrives)  # it is sent again
+                self.at(self.now() + TICK, arrives)  # it is sent again
             elif self._quorum(leader):
                 self._write(request)
             else:
                 self._pending.append(request)
 
-        self._at(self._now() + delay, arrives)
+        self.at(self.now() + delay, arrives)
 
     def outsider(self, op: Op) -> None:
         """Somebody else has something written."""
@@ -302,14 +302,14 @@ class Ensemble:
         if server.applied >= lacks:
             return
         delay = int(self.dice.expovariate(1 / self.delay)) + server.lag
-        server.arrival = max(server.arrival, self._now() + delay)
+        server.arrival = max(server.arrival, self.now() + delay)
 
         def arrives() -> None:
             if self.led(server):
                 while server.applied < lacks:
                     self._apply(server)
 
-        self._at(server.arrival, arrives)
+        self.at(server.arrival, arrives)
 
     def _apply(self, server: Server) -> None:
         changes = self._log[server.applied]
