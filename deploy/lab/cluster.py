@@ -8,6 +8,8 @@
         cluster.cut([["wendy"], ["walter", "wanda"]])
         cluster.heal()
 
+With `plan(3, zookeepers=3)`, `cluster.ensemble` is a ZooKeeper ensemble, a host for each server.
+
 It differs from the lab of guests in what the host's kernel lacks: the directors decide by the
 nftables data plane and serve the VIP themselves, by their rules for connection tracking, in place
 of IPVS and real servers. They share one kernel, so one clock, and what is machine-wide (the limits
@@ -32,6 +34,7 @@ from deploy.lab.cache import LabError
 from deploy.lab.configuration import Plan, Settings, Times
 from deploy.lab.network import ALL, Network
 from deploy.lab.node import Node, held, wait_until
+from deploy.lab.zookeeper import Ensemble
 from saru.status import State
 
 DATAPLANE: Settings = {"director": {"dataplane": "nftables"}}
@@ -44,9 +47,11 @@ def plan(
     times: Times = configuration.NAMESPACES,
     link_mode: str = "unicast",
     blocks: int = 1024,
+    zookeepers: int = 0,
     more: Settings | None = None,
 ) -> Plan:
-    """A plan of so many directors, and of witnesses by the names after theirs."""
+    """A plan of so many directors, of witnesses by the names after theirs, and of ZooKeeper
+    servers."""
     count = directors + witnesses
     if count > len(topology.DIRECTORS):
         raise LabError(
@@ -62,6 +67,7 @@ def plan(
         link_mode=link_mode,
         rules_mode="conntrack",
         blocks=blocks,
+        zookeepers=zookeepers,
         more=merged,
     )
 
@@ -78,6 +84,7 @@ class Cluster:
             node: Node(self.network, self.plan, node, self.directory / node)
             for node in self.plan.nodes()
         }
+        self.ensemble = Ensemble(self.network, self.directory / "zk", self.plan.zookeepers)
         self._losses: dict[tuple[str, str], int] = {}
 
     @property
@@ -101,8 +108,10 @@ class Cluster:
             keys = self.directory / "authkeys"
             keys.touch(mode=0o600)
             keys.write_text(configuration.new_authkeys())
-            self.network.make((), [topology.client()])
+            servers = topology.ZOOKEEPERS[: self.plan.zookeepers]
+            self.network.make((), [topology.client(), *map(topology.zookeeper, servers)])
             self.heal()
+            self.ensemble.up()
             if boot:
                 self.boot(*self.nodes)
         except BaseException:
@@ -114,6 +123,7 @@ class Cluster:
         self.network.remove()
         for node in self.nodes.values():
             node.bury()
+        self.ensemble.down()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -155,7 +165,7 @@ class Cluster:
 
     def cut(self, groups: Iterable[Sequence[str]]) -> None:
         """Let no frame pass between nodes of different groups, beside earlier losses. `client`
-        is a node too."""
+        and the ZooKeeper servers are nodes too."""
         known = [[self._place(name) for name in group] for group in groups]
         for one in known:
             for other in known:
@@ -183,7 +193,8 @@ class Cluster:
         self.network.plug(self._leg(name, interface), in_=True)
 
     def _place(self, name: str) -> str:
-        return name if name == topology.CLIENT else self.node(name).name
+        others = (topology.CLIENT, *topology.ZOOKEEPERS)
+        return name if name in others else self.node(name).name
 
     def _leg(self, name: str, interface: str) -> topology.Leg:
         for leg in topology.director(self.node(name).name).legs():

@@ -39,6 +39,8 @@ class Plan:
     link_mode: str = "unicast"
     rules_mode: str = "sync"
     blocks: int = 1024
+    zookeepers: int = 0
+    """So many ZooKeeper servers, 1 or 3: then they are the membership."""
     more: Settings = field(default_factory=dict)
 
     def nodes(self) -> tuple[str, ...]:
@@ -74,6 +76,10 @@ def config(plan: Plan, name: str, places: Places | None = None, own: Settings | 
             "mode": plan.link_mode,
             "addresses": [f"{topology.VIP}/16", f"{topology.VIP6}/64"],
         }
+    if plan.zookeepers:
+        sections["cluster"]["membership"] = "zookeeper"
+        names = topology.ZOOKEEPERS[: plan.zookeepers]
+        sections["zookeeper"] = {"hosts": [topology.zookeeper_address(n) for n in names]}
     for settings in (plan.more, own or {}):
         for section, values in settings.items():
             sections[section] = {**sections.get(section, {}), **values}

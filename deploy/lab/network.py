@@ -48,7 +48,8 @@ class Network:
 
     def namespaces(self) -> list[str]:
         """The lab's namespaces that exist."""
-        nodes = (*topology.DIRECTORS, *(host.name for host in topology.hosts()))
+        hosts = (host.name for host in topology.hosts())
+        nodes = (*topology.DIRECTORS, *hosts, *topology.ZOOKEEPERS)
         names = (*map(self.namespace, nodes), self.lab)
         return [name for name in names if (NAMESPACES / name).exists()]
 

@@ -31,6 +31,8 @@ from deploy.lab.qemu import Nic
 DIRECTORS = ("walter", "wendy", "wanda", "willem", "winona", "wolfgang", "wilma", "wade")
 CLIENT = "client"
 REAL_SERVERS = ("real4", "real5")
+ZOOKEEPERS = ("zk1", "zk2", "zk3")
+"""In the servers' segment, where there are any."""
 
 VIP = "172.17.60.201"
 VIP6 = "fd17::60:201"
@@ -91,7 +93,7 @@ class Director:
 
 @dataclass(frozen=True)
 class Host:
-    """The client or a real server: a namespace."""
+    """The client, a real server, or a ZooKeeper server: a namespace."""
 
     name: str
     real: bool
@@ -109,6 +111,17 @@ def client() -> Host:
     """The client."""
     leg = Leg("eth0", "client0", VIP_SEGMENT, ("172.17.1.1/16", "fd17::1:1/64"))
     return Host(CLIENT, False, (leg,))
+
+
+def zookeeper(name: str) -> Host:
+    """The ZooKeeper server `name`."""
+    address = f"{zookeeper_address(name)}/24"
+    return Host(name, False, (Leg("eth0", f"{name}-0", SERVER_SEGMENT, (address,)),))
+
+
+def zookeeper_address(name: str) -> str:
+    """Where the ZooKeeper server `name` is asked."""
+    return f"192.168.6.{31 + ZOOKEEPERS.index(name)}"
 
 
 def hosts() -> list[Host]:
@@ -148,5 +161,7 @@ def resolve(name: str, directors: Sequence[str]) -> str:
 
 def ports(name: str) -> list[str]:
     """The switches' ports of a node."""
+    if name in ZOOKEEPERS:
+        return [leg.port for leg in zookeeper(name).legs]
     legs = [leg for host in hosts() if host.name == name for leg in host.legs]
     return [leg.port for leg in legs or director(name).legs()]
