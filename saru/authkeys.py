@@ -20,18 +20,16 @@ The file must be mode 600 or 400 and belong to root or to the user that reads it
 from __future__ import annotations
 
 import hmac
-import os
-import stat
 from pathlib import Path
 
 import msgspec
 
+from saru import guarded
 from saru.core.beat import KeyMark
 from saru.errors import ConfigError
 
 NUMBER_MAX = 255  # the key's number is one byte of the datagram
 UNSIGNED = 0  # the number of the key that everybody knows
-_SIZE_MAX = 1 << 20
 _METHODS = ("sha256", "sha1", "md5")
 
 
@@ -69,32 +67,7 @@ def load(path: Path | None) -> Keys:
     """
     if path is None:
         return NO_SECRET
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as fault:
-        mends = {FileNotFoundError: "write one, mode 600", PermissionError: "run it as root"}
-        mend = mends.get(type(fault), "mend that")
-        raise ConfigError([f"{path}: cannot be read: {fault.strerror}; {mend}"]) from None
-    try:
-        _check_guarded(path, os.fstat(descriptor))
-        content = os.read(descriptor, _SIZE_MAX)
-    finally:
-        os.close(descriptor)
-    return parse(content, str(path))
-
-
-def _check_guarded(path: Path, status: os.stat_result) -> None:
-    """Refuse a file that others may read or write. Looks at the open file, not at its name."""
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError([f"{path}: is no regular file; name one"])
-    errors = []
-    mode = stat.S_IMODE(status.st_mode)
-    if mode not in (0o600, 0o400):
-        errors.append(f"{path}: is mode {mode:03o}, not 600; chmod 600 {path}")
-    if status.st_uid not in (0, os.geteuid()):
-        errors.append(f"{path}: belongs to user {status.st_uid}; chown root {path}")
-    if errors:
-        raise ConfigError(errors)
+    return parse(guarded.read(path), str(path))
 
 
 def parse(content: bytes, place: str) -> Keys:

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from saru import snapshot
 from saru.core.action import Change
-from saru.core.coordinator import Coordinator
 from saru.core.settings import Division
 from saru.holders import Holders
 
@@ -32,16 +30,9 @@ class Book:
         if change in _COUNTED:
             self.counts[_COUNTED[change]] += 1
 
-    def follow(self, core: Coordinator, now: int) -> None:
-        """Note who holds what, if anybody reports anything new."""
-        peers = core.peers.values()
-        reported = (
-            core.library.known,
-            [(p.beat.session, p.beat.reports) for p in peers if p.beat],
-            [p.told for p in peers],
-            [h.held for h in core.holdings.values()],
-        )
+    def follow(self, reported: object, held_by: Callable[[int], dict[str, int]], now: int) -> None:
+        """Note who holds what of an id, as `held_by` says, if `reported` is another than before."""
         if reported != self._reported:
             self._reported = reported
             for number, holders in self.holders.items():
-                holders.update(snapshot.held_by(core, number, now), now)
+                holders.update(held_by(number), now)

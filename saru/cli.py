@@ -126,13 +126,13 @@ def _run_daemon(
     witness: bool,
     path: Path | None,
 ) -> None:
-    from saru import config, daemon
+    from saru import config, service
 
     given = {} if join_delay is None else {"times": {"join_delay": join_delay}}
     loaded = config.load(path, given=given)
     if witness:
         loaded.must_be_witness()
-    daemon.run(loaded, debug, log_facility)
+    service.run(loaded, debug, log_facility)
 
 
 def main() -> NoReturn:

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from saru import reading
+from saru import config_zookeeper, reading
 from saru.config_tree import (
     Cluster,
     Config,
@@ -26,15 +26,16 @@ from saru.config_tree import (
     Link,
     LinkMode,
     Log,
-    MembershipKind,
     Ping,
     Protocol,
     Rules,
     RulesMode,
     Service,
     Times,
+    Tls,
+    Zookeeper,
 )
-from saru.core.settings import Division, Quorum
+from saru.core.settings import Division, Membership, Quorum
 from saru.core.term import PLACE_MAX
 from saru.duration import HOUR, MS, SECOND
 from saru.duration import text as written
@@ -54,13 +55,14 @@ __all__ = [
     "Link",
     "LinkMode",
     "Log",
-    "MembershipKind",
     "Ping",
     "Protocol",
     "Rules",
     "RulesMode",
     "Service",
     "Times",
+    "Tls",
+    "Zookeeper",
     "load",
 ]
 
@@ -134,6 +136,10 @@ def _read(raw: dict[str, object], path: Path | None, host: str, errors: list[str
     link = _link(document.section("link"), services, given="link" in raw)
     log = _log(document.section("log"))
     daemon = _daemon(document.section("daemon"))
+    section = document.section("zookeeper")
+    zookeeper = config_zookeeper.zookeeper(section, times)
+    config_zookeeper.fits(section, zookeeper, cluster, times, director.name)
+    warnings += config_zookeeper.caveats(zookeeper, cluster, times)
     document.close()
     return Config(
         path=path,
@@ -148,6 +154,7 @@ def _read(raw: dict[str, object], path: Path | None, host: str, errors: list[str
         link=link,
         log=log,
         daemon=daemon,
+        zookeeper=zookeeper,
         warnings=tuple(warnings),
     )
 
@@ -169,9 +176,7 @@ def _cluster(section: Section, director: Director, warnings: list[str]) -> Clust
     quorum = section.take("quorum", reading.choice(Quorum), default)
     cluster = Cluster(
         name=section.take("name", reading.name, "saru"),
-        membership=section.take(
-            "membership", reading.choice(MembershipKind), MembershipKind.HEARTBEAT
-        ),
+        membership=section.take("membership", reading.choice(Membership), Membership.HEARTBEAT),
         nodes=nodes,
         witnesses=witnesses,
         quorum=quorum,
@@ -192,6 +197,8 @@ def _cluster(section: Section, director: Director, warnings: list[str]) -> Clust
         section.fault("witnesses", "all nodes are witnesses; leave one that can hold blocks")
     if not nodes and quorum is Quorum.MAJORITY:
         section.fault("quorum", '"majority" of no voters; name them in cluster.nodes')
+    if cluster.membership is Membership.ZOOKEEPER:
+        return cluster  # whose servers are the quorum
     if len(nodes) == 2 and quorum is Quorum.MAJORITY:
         warnings.append(
             'cluster.quorum: a "majority" of two voters is both: when one is lost, the other '

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from saru.core.settings import Division, Quorum, Settings
+from saru.core.settings import Division, Membership, Quorum, Settings
 from saru.errors import ConfigError
-
-
-class MembershipKind(enum.StrEnum):
-    """Who says which directors are there."""
-
-    HEARTBEAT = "heartbeat"
 
 
 class DataplaneKind(enum.StrEnum):
@@ -63,7 +57,7 @@ class Cluster(msgspec.Struct, frozen=True):
     """[cluster]: who takes part. `nodes` empty: whoever is heard."""
 
     name: str
-    membership: MembershipKind
+    membership: Membership
     nodes: tuple[str, ...]
     witnesses: tuple[str, ...]
     quorum: Quorum
@@ -101,6 +95,34 @@ class Heartbeat(msgspec.Struct, frozen=True):
     ttl: int
     peers: tuple[str, ...]
     authkeys: Path | None
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """How a connection to ZooKeeper is encrypted. All are files of PEM.
+
+    `ca` None: the host's authorities. `certificate` and `key`: what this director shows, if any.
+    `check_hostname`: the server's certificate must be for the host that `hosts` names.
+    """
+
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+    check_hostname: bool
+
+
+class Zookeeper(msgspec.Struct, frozen=True):
+    """[zookeeper]. `hosts` are HOST:PORT, none without `membership = "zookeeper"`.
+
+    `root` is the znode that the clusters' are under. `digest` names a file with USER:PASSWORD;
+    None: znodes are open to everybody. `tls` None: in the clear.
+    """
+
+    hosts: tuple[str, ...]
+    session_timeout: int
+    root: str
+    failsafe: bool
+    digest: Path | None
+    tls: Tls | None
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -173,12 +195,18 @@ class Config(msgspec.Struct, frozen=True):
     link: Link | None
     log: Log
     daemon: Daemon
+    zookeeper: Zookeeper
     warnings: tuple[str, ...] = ()
 
     @property
     def witness(self) -> bool:
         """Whether this node is a voter that holds no blocks."""
         return self.director.name in self.cluster.witnesses
+
+    @property
+    def by_zookeeper(self) -> bool:
+        """Whether ZooKeeper is the membership."""
+        return self.cluster.membership is Membership.ZOOKEEPER
 
     def must_be_witness(self) -> None:
         """Raises ConfigError if this node can hold blocks."""
@@ -205,6 +233,8 @@ class Config(msgspec.Struct, frozen=True):
             join_delay=self.times.join_delay,
             warntime=self.times.warntime,
             ping_settle=self.ping.deadping,
+            membership=self.cluster.membership,
+            failsafe=self.zookeeper.failsafe and self.by_zookeeper,
         )
 
     def caveats(self) -> list[str]:
@@ -213,6 +243,8 @@ class Config(msgspec.Struct, frozen=True):
         said = []
         if self.path is None:
             said.append("There is no /etc/saru/saru.conf: this runs on the defaults.")
+        if self.by_zookeeper:
+            return said if not self.zookeeper.failsafe else [*said, *self._unsigned()]
         if not voters:
             said.append(
                 "cluster.nodes names no voters: whoever is heard takes part, and nobody is missed."
@@ -223,10 +255,13 @@ class Config(msgspec.Struct, frozen=True):
                 "such a partition two of them accept the same block. Three voters in "
                 'cluster.nodes (one may be a witness) and quorum "majority" prevent that.'
             )
-        if self.heartbeat.authkeys is None:
-            said.append(
-                "There is no authkeys file: beats are not authenticated, and anyone who can send "
-                "to this host's UDP port can take its blocks away. Write one secret into "
-                "/etc/saru/authkeys, mode 600, on every director."
-            )
-        return said
+        return [*said, *self._unsigned()]
+
+    def _unsigned(self) -> list[str]:
+        if self.heartbeat.authkeys is not None:
+            return []
+        return [
+            "There is no authkeys file: beats are not authenticated, and anyone who can send "
+            "to this host's UDP port can take its blocks away. Write one secret into "
+            "/etc/saru/authkeys, mode 600, on every director."
+        ]

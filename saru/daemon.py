@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The daemon: carries out the core's actions, feeds events back, and decides nothing itself."""
+"""The daemon: carries out the core's actions, feeds events back, and decides nothing itself.
+
+What is the same for every membership is here; `saru.daemon_heartbeat` and `saru.daemon_zookeeper`
+have the rest.
+"""
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -14,29 +18,24 @@ from typing import Any
 import sdnotify
 from msgspec import structs
 
-from saru import authkeys, control, earlier_lease, log, pause, realtime, snapshot, status
+from saru import control, earlier_lease, status
 from saru.book import Book
 from saru.config import Config
-from saru.core.action import Action, Change, Drop, Note, Push, Renew, SendAllocation, SendBeat
-from saru.core.beat import Beat, Message
-from saru.core.coordinator import Coordinator
+from saru.core.action import Change, Drop, Note, Push, Renew
+from saru.core.participant import Participant
 from saru.core.reach import Reach
-from saru.core.share import Order, Share
-from saru.core.state import State
+from saru.core.share import Share
 from saru.core.term import Version
 from saru.dataplane import Dataplane, TableState
 from saru.dataplane.choice import fixed, made
 from saru.departure import Departure
-from saru.incarnation import next_incarnation
-from saru.keyring import Keyring
-from saru.lock import Lock
 from saru.membership import boottime
-from saru.membership.heartbeat import HeartbeatMembership
 from saru.membership.ping import Pinger
 from saru.operator import Drained, Operator, Shell
+from saru.others import Others
 from saru.pusher import Pusher
 from saru.rules.guard import Guard
-from saru.wire import Codec
+from saru.snapshot import Look
 
 SECOND = 1_000_000_000
 ALARMING = {Change.LATE, Change.SILENT, Change.REFUSED, Change.LAPSED, Change.RESIGNED}
@@ -44,36 +43,15 @@ ALARMING = {Change.LATE, Change.SILENT, Change.REFUSED, Change.LAPSED, Change.RE
 logger = logging.getLogger("saru")
 
 
-def run(config: Config, debug: bool, log_facility: str | None) -> None:
-    """Run the daemon until SIGTERM or SIGINT. Raises SaruError for what it cannot run without."""
-    where = log.destination(
-        log_facility, debug=debug, configured=config.log.facility, environment=os.environ
-    )
-    with Lock.acquire(config.daemon.run, config.cluster.name):
-        log.set_up(where, debug=debug or config.log.debug)
-        keys = authkeys.load(config.heartbeat.authkeys)
-        for text in (*config.warnings, *config.caveats()):
-            logger.warning("%s", text)
-        earlier = earlier_lease.remember(
-            config.daemon.state, config.cluster.name, config.times.deadtime
-        )
-        realtime.run(Daemon(config, keys, earlier).main(), wanted=config.daemon.realtime)
+class Daemon(abc.ABC):
+    """The shell around one core: its clock, its hand in the kernel, its operator."""
 
-
-class Daemon:
-    """The shell around one Coordinator: its clock, its roads, its hand in the kernel."""
-
-    def __init__(self, config: Config, keys: authkeys.Keys, earlier: int) -> None:
+    def __init__(self, config: Config, earlier: int) -> None:
         config, self._plane = fixed(config)
         self._config = config
         settings = structs.replace(config.settings(), earlier_lease=earlier)
         self._settings = settings
         self._book = Book(settings.divisions, boottime())
-        # The incarnation is not known before it is clear whether this goes on as an earlier one.
-        self._codec = Codec(config.director.name, 0, keys, settings.divisions, config.cluster.name)
-        self._membership = HeartbeatMembership(
-            config, self._codec, self._received, self._told, on_news=logger.info
-        )
         kind = config.director.dataplane
         self._dataplane: Dataplane | None = None if config.witness else made(kind)
         self._pusher: Pusher | None = None
@@ -91,14 +69,10 @@ class Daemon:
         self._pinger: Pinger | None = None
         if config.ping.nodes and not config.witness:
             self._pinger = Pinger(config.ping, self._reaches)
-        self._core: Coordinator | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
-        self._pausing = False
-        self._paused = False
         self._bug: BaseException | None = None
         self._moved = asyncio.Event()
-        self._keyring = Keyring(config.heartbeat.authkeys, self._codec, lambda: self.core, boottime)
         self._systemd = sdnotify.SystemdNotifier()
         self._operator = Operator(
             Shell(
@@ -106,7 +80,7 @@ class Daemon:
                 core=lambda: self.core,
                 holders=lambda: self._book.holders,
                 do=self._do,
-                order=self._membership.send,
+                others=self._others(),
                 stop=self._stopping.set,
                 until=self._until,
             ),
@@ -118,8 +92,7 @@ class Daemon:
                 "status": self._status,
                 "share": self._operator.share,
                 "leave": self._operator.leave,
-                "pause": self._pause_asked,
-                "reload": self._keyring.reload,
+                **self._requests(),
             },
         )
 
@@ -127,18 +100,64 @@ class Daemon:
     def _name(self) -> str:
         return self._config.director.name
 
+    # --- what a membership has ------------------------------------------------------------------
+
     @property
-    def core(self) -> Coordinator:
-        """The coordinator, once it has begun."""
-        assert self._core is not None
-        return self._core
+    @abc.abstractmethod
+    def core(self) -> Participant[Any]:
+        """The core, once it has begun."""
+
+    @abc.abstractmethod
+    def _others(self) -> Others:
+        """The other directors, for the operator."""
+
+    @abc.abstractmethod
+    def _requests(self) -> Mapping[str, control.Answerer]:
+        """What can be asked of this membership's daemon alone."""
+
+    @abc.abstractmethod
+    async def _begin(self) -> Share:
+        """Make the core; the share to begin with."""
+
+    @abc.abstractmethod
+    async def _connect(self) -> None:
+        """Begin to hear of the others. Raises SaruError for what will not mend itself."""
+
+    @abc.abstractmethod
+    async def _disconnect(self) -> None:
+        """Say and hear nothing more."""
+
+    @abc.abstractmethod
+    def _say(self, action: Any) -> bool:
+        """Carry out an action that is for others; False if it is not."""
+
+    @abc.abstractmethod
+    def _follow(self, now: int) -> None:
+        """Note in the book who holds what."""
+
+    @abc.abstractmethod
+    async def _snapshot(self, look: Look) -> status.Status:
+        """What is so, beside `look`."""
+
+    @abc.abstractmethod
+    def _hung_up(self) -> None:
+        """SIGHUP."""
+
+    async def _paused(self) -> bool:
+        """Pause, if that is how it shall end and it can be done."""
+        return False
+
+    @property
+    def _keeps_tables(self) -> bool:
+        """Whether the tables stay for the next daemon."""
+        return False
 
     # --- life -----------------------------------------------------------------------------------
 
     async def main(self) -> None:
         """Run until told to stop.
 
-        The tables are empty before the first beat (R8) and after the last, but for a pause.
+        The tables are empty before the first word (R8) and after the last, but for a pause.
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._broke)
@@ -153,9 +172,9 @@ class Daemon:
                 stack.push_async_callback(self._dataplane.close)
                 stack.push_async_callback(self._empty)
             share = await self._begin()
-            await self._membership.start()
-            stack.push_async_callback(self._membership.stop)
-            self._do(self.core.apportion(share, boottime()))  # a beat goes out: there are roads now
+            await self._connect()
+            stack.push_async_callback(self._disconnect)
+            self._do(self.core.apportion(share, boottime()))  # the first word: there are roads now
             await self._control.start()
             stack.push_async_callback(self._control.stop)
             if self._pusher is not None and self._guard is not None:
@@ -164,62 +183,8 @@ class Daemon:
                 tasks.append(self._pinger.run())
             await self._live(tasks)
 
-    def _hung_up(self) -> None:
-        """SIGHUP: read the keys again; before there is a core, they have only just been read."""
-        if self._core is not None:
-            self._keyring.load_or_tell()
-
-    async def _begin(self) -> Share:
-        """Go on where a paused daemon stopped, or start; the share to begin with."""
-        try:
-            left = await pause.inherit(self._config, self._dataplane)
-        except pause.DoubtError as why:
-            logger.warning("%s: does not go on where it paused: %s", self._name, why)
-            left = None
-        if left is not None:
-            self._codec.go_on(left.state.session.incarnation, left.sequence)
-            return self._go_on(left.state)
-        await self._empty()
-        share = self._operator.first(self._config.director.weight)
-        incarnation = next_incarnation(self._config.daemon.state, self._config.cluster.name)
-        self._codec.go_on(incarnation, 0)
-        now = boottime()
-        self._core = Coordinator(self._settings, self._name, incarnation, now)
-        logger.info(
-            "%s: starts (incarnation %d, takes part in %.3g s)",
-            self._name,
-            incarnation,
-            self._settings.start_wait / SECOND,
-        )
-        if share.drained:
-            logger.info(
-                "%s: is drained still (asked for at %s; saru undrain ends that)",
-                self._name,
-                share.by,
-            )
-        return share
-
-    def _go_on(self, state: State) -> Share:
-        now = boottime()
-        self._core = Coordinator.resume(self._settings, state, now)
-        logger.info(
-            "%s: goes on after a pause of %.3g s (session %s, %s)",
-            self._name,
-            (now - state.at) / SECOND,
-            state.session,
-            f"{(state.lease - now) / SECOND:.3g} s of its lease left"
-            if now < state.lease
-            else "its lease has passed",
-        )
-        share, first = state.share, self._operator.first(self._config.director.weight)
-        if not share.grants(weight=first.weight, drained=first.drained):
-            share = share.changed(first.by, weight=first.weight, drained=first.drained)
-        if self._pinger is None:  # there were ping nodes before, perhaps
-            self._core.yielding.reach = None
-        return share
-
     async def _empty(self) -> None:
-        if self._pusher is not None and not self._paused:
+        if self._pusher is not None and not self._keeps_tables:
             await self._pusher.empty()
 
     async def _live(self, work: Iterable[Awaitable[None]]) -> None:
@@ -250,19 +215,13 @@ class Daemon:
         self._bug = context.get("exception") or RuntimeError(context["message"])
         self._stopping.set()
 
+    def _departure(self) -> Departure:
+        return Departure(self.core, self._pusher, self._do, self._until)
+
     async def _depart(self) -> None:
         self._systemd.notify("STOPPING=1")
-        departure = Departure(self.core, self._pusher, self._do, self._until)
-        if self._pausing:
-            self._paused = await departure.pause(self._keep)
-        if not self.core.suspended:
-            await departure.leave()
-
-    async def _keep(self, state: State) -> None:
-        await self._membership.stop()
-        if self._bug is not None:
-            raise self._bug
-        pause.leave(self._config, state, self._codec.sequence)
+        if not await self._paused():
+            await self._departure().leave()
 
     async def _until(self, so: Callable[[], bool]) -> None:
         """Wait until something is so; it can become so with any event."""
@@ -271,14 +230,6 @@ class Daemon:
             await self._moved.wait()
 
     # --- events ---------------------------------------------------------------------------------
-
-    def _received(self, message: Message | Order, received: int) -> None:
-        if isinstance(message, Order):
-            self._operator.obey(message)
-        elif isinstance(message, Beat):
-            self._do(self.core.receive(message, received))
-        else:
-            self._do(self.core.receive_allocation(message, received))
 
     def _pushed(self, number: int, version: Version, ok: bool) -> None:
         self._do(self.core.pushed(number, version, ok, boottime()))
@@ -298,31 +249,26 @@ class Daemon:
     def _tick(self) -> None:
         self._do(self.core.tick(boottime()))
 
-    def _told(self, line: str) -> None:
-        logger.warning("%s", line)
-
     # --- actions --------------------------------------------------------------------------------
 
-    def _do(self, actions: list[Action]) -> None:
+    def _do(self, actions: list[Any]) -> None:
         """Carry out what an event brought about, and arrange the next wake-up."""
         for action in actions:
             self._carry_out(action)
         self._moved.set()
         now = boottime()
-        self._book.follow(self.core, now)
+        self._follow(now)
         # asyncio's clock stops in a suspend and CLOCK_BOOTTIME does not: look again each second.
         delay = min((self.core.wake(now) - now) / SECOND, 1.0)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
 
-    def _carry_out(self, action: Action) -> None:
-        if isinstance(action, SendBeat):
-            self._membership.send(structs.replace(action.beat, keys=self._keyring.marks))
-        elif isinstance(action, SendAllocation):
-            self._membership.send(action.allocation)
-        elif isinstance(action, Note):
+    def _carry_out(self, action: Any) -> None:
+        if isinstance(action, Note):
             self._tell(action)
+        elif self._say(action):
+            pass
         elif self._pusher is None:
             if isinstance(action, Drop):  # a witness has no tables
                 asyncio.get_running_loop().call_soon(self._dropped)
@@ -344,34 +290,20 @@ class Daemon:
 
     # --- status ---------------------------------------------------------------------------------
 
-    async def _pause_asked(self, arguments: Mapping[str, object]) -> None:
-        """End, so that the next daemon goes on as this one; the answer comes before the end."""
-        pause.refuse_others(control.arguments_as(arguments, pause.Asked), self._config)
-        self._pausing = True
-        asyncio.get_running_loop().call_soon(self._stopping.set)
-
     async def _status(self, _arguments: Mapping[str, object]) -> status.Status:
         tables: list[TableState] = []
         if self._dataplane is not None:
             tables = [await self._dataplane.get(number) for number in self._book.holders]
-        guard = await self._guard.status() if self._guard else _WITNESS
-        now = boottime()
-        return snapshot.take(
-            self.core,
-            self._config,
-            now,
-            holders=self._book.holders,
-            tables=tables,
-            guard=guard,
-            counters=snapshot.counters(
-                self._membership.counters(),
-                self._book.counts,
-                self._pusher.stale if self._pusher else 0,
-            ),
-            keys=self._keyring.status(),
-            dataplane=self._dataplane.name if self._dataplane else "none",
-            ping=self._pinger.status() if self._pinger else (),
-            roads=self._membership.troubles(),
+        return await self._snapshot(
+            Look(
+                holders=self._book.holders,
+                tables=tables,
+                guard=await self._guard.status() if self._guard else _WITNESS,
+                counts=self._book.counts,
+                late_pushes=self._pusher.stale if self._pusher else 0,
+                dataplane=self._dataplane.name if self._dataplane else "none",
+                ping=self._pinger.status() if self._pinger else (),
+            )
         )
 
 

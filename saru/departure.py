@@ -7,9 +7,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from saru.core.action import Action
 from saru.core.coordinator import Coordinator
+from saru.core.participant import Participant
 from saru.core.state import State
 from saru.errors import SaruError
 from saru.membership import boottime
@@ -28,9 +29,9 @@ class Departure:
 
     def __init__(
         self,
-        core: Coordinator,
+        core: Participant[Any],
         pusher: Pusher | None,
-        do: Callable[[list[Action]], None],
+        do: Callable[[list[Any]], None],
         until: Callable[[Callable[[], bool]], Awaitable[None]],
     ) -> None:
         self._core = core
@@ -52,13 +53,12 @@ class Departure:
             async with asyncio.timeout(self._lease):
                 await self._until(lambda: not core.dropping)
 
-    async def pause(self, keep: Callable[[State], Awaitable[None]]) -> bool:
+    async def pause(self, core: Coordinator, keep: Callable[[State], Awaitable[None]]) -> bool:
         """Stop so that the next daemon can go on as this one; False if that is impossible.
 
         `keep` is called with the state when all has been said. If nothing could be suspended, there
         is still somebody to leave.
         """
-        core = self._core
         self._do(core.retire(boottime()))
         with contextlib.suppress(TimeoutError):  # better with another master, if there can be one
             async with asyncio.timeout(2 * core.settings.keepalive / SECOND):

@@ -17,20 +17,19 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from saru import durable
 from saru.control import Arguments, arguments_as
-from saru.core.action import Action
-from saru.core.coordinator import Coordinator
+from saru.core.participant import Participant
 from saru.core.share import Order, Share
 from saru.errors import SaruError, UsageError
 from saru.holders import Holders
+from saru.others import Others
 from saru.reading import is_name
 from saru.soundness import WEIGHT_MAX
-from saru.status import duration
 
 SECOND = 1_000_000_000
 LIMIT = 30.0  # seconds
@@ -93,13 +92,12 @@ class Shell:
 
     now: Callable[[], int]
     """The core's clock, in ns."""
-    core: Callable[[], Coordinator]
+    core: Callable[[], Participant[Any]]
     holders: Callable[[], Mapping[int, Holders]]
     """Who holds what, by id."""
-    do: Callable[[list[Action]], None]
+    do: Callable[[list[Any]], None]
     """Carries out what an event brought about."""
-    order: Callable[[Order], None]
-    """Sends an order to everybody."""
+    others: Others
     stop: Callable[[], None]
     """Ends the daemon."""
     until: Callable[[Callable[[], bool]], Awaitable[None]]
@@ -146,7 +144,7 @@ class Operator:
         self._obeying: set[asyncio.Task[None]] = set()
 
     @property
-    def _core(self) -> Coordinator:
+    def _core(self) -> Participant[Any]:
         return self._shell.core()
 
     # --- requests -------------------------------------------------------------------------------
@@ -157,6 +155,9 @@ class Operator:
         if change.weight is not None and not 0 <= change.weight <= WEIGHT_MAX:
             raise UsageError(f"weight {change.weight} is not from 0 to {WEIGHT_MAX}")
         node = change.node or self._core.node
+        if node in self._core.settings.witnesses:
+            raise UsageError(f"{node} is a witness, which holds no blocks")
+        await self._shell.others.refresh()
         before = self._share_of(node)
         held = self._held(node)
         takers = self._takers(node)
@@ -185,6 +186,7 @@ class Operator:
         """Hand the blocks over and end; nothing has changed if nobody takes them in time."""
         request = arguments_as(arguments, Leave)
         core = self._core
+        await self._shell.others.refresh()
         held, takers = self._held(core.node), self._takers(core.node)
         moves: tuple[Move, ...] = ()
         if not request.wait:
@@ -256,42 +258,20 @@ class Operator:
 
     def _share_of(self, node: str) -> Share:
         """The share that a director has now. Raises what is wrong if there is none to change."""
-        core = self._core
-        known = sorted({core.node, *core.peers} - set(core.settings.witnesses))
-        if node in core.settings.witnesses:
-            raise UsageError(f"{node} is a witness, which holds no blocks")
-        if node == core.node:
-            return core.share
-        if node not in core.peers:
-            raise UsageError(f"there is no director {node}; there are {', '.join(known)}")
-        if node in core.refused:
-            keys = ", ".join(core.refused[node])
-            raise SaruError(f"{node} is refused: its settings differ in {keys}")
-        peer, now = core.peers[node], self._shell.now()
-        if peer.beat is None:
-            raise SaruError(f"{node} has never been heard; ask it on its own host")
-        if peer.beat.left:
-            raise SaruError(f"{node} has left: its daemon does not run")
-        if not peer.fresh(now, core.settings.lease):
-            silence = duration((now - peer.received) // 1_000_000)
-            raise SaruError(f"{node} has been silent for {silence}; ask it on its own host")
-        if peer.beat.share is None:
-            raise SaruError(f"{node} runs an older release, which takes no orders")
-        return peer.beat.share
+        return self._core.share if node == self._core.node else self._shell.others.get(node).share
 
     async def _ask(self, node: str, change: Change) -> None:
-        """Send the order anew until the director's beats show that it has been obeyed."""
-        core = self._core
+        """Send the order anew until the director says that it has obeyed."""
+        core, others = self._core, self._shell.others
         while True:
-            share = self._share_of(node)
+            other = others.get(node)
+            share = other.share
             if share.grants(weight=change.weight, drained=change.drained):
                 return
-            beat = core.peers[node].beat
-            assert beat is not None
-            self._shell.order(
+            await others.order(
                 Order(
                     node=node,
-                    incarnation=beat.session.incarnation,
+                    incarnation=other.incarnation,
                     revision=share.revision,
                     by=core.node,
                     weight=change.weight,
@@ -301,6 +281,7 @@ class Operator:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(core.settings.keepalive / SECOND):
                     await self._shell.until(lambda: self._share_of(node) != share)  # noqa: B023
+            await others.refresh()
 
     # --- blocks ---------------------------------------------------------------------------------
 
@@ -311,9 +292,7 @@ class Operator:
 
     def _takers(self, node: str) -> set[str]:
         """Who could take blocks from a director."""
-        core = self._core
-        beats = [p.beat for p in core.contacts(self._shell.now()) if p.beat is not None]
-        able = {b.node for b in beats if b.able and b.weight}
+        core, able = self._core, self._shell.others.takers()
         if core.able and core.weight:
             able.add(core.node)
         return able - {node} - set(core.settings.witnesses)

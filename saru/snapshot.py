@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -11,7 +11,9 @@ from saru import __version__, status
 from saru.config_tree import Config
 from saru.core.beat import Grant, Role
 from saru.core.coordinator import Coordinator
+from saru.core.holding import Holding
 from saru.core.peer import Peer
+from saru.core.settings import Division
 from saru.core.share import Share
 from saru.core.term import Version
 from saru.dataplane import TableState
@@ -19,6 +21,17 @@ from saru.holders import Holders
 from saru.status import State, Status
 
 MS = 1_000_000
+
+
+def reported(core: Coordinator) -> object:
+    """What `held_by` depends on: it says the same as long as this is the same."""
+    peers = core.peers.values()
+    return (
+        core.library.known,
+        [(p.beat.session, p.beat.reports) for p in peers if p.beat],
+        [p.told for p in peers],
+        [h.held for h in core.holdings.values()],
+    )
 
 
 def held_by(core: Coordinator, number: int, now: int) -> dict[str, int]:
@@ -42,18 +55,27 @@ def held_by(core: Coordinator, number: int, now: int) -> dict[str, int]:
     return held
 
 
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon knows beside its core."""
+
+    holders: Mapping[int, Holders]
+    tables: Sequence[TableState]
+    guard: status.Guard
+    counts: Mapping[str, int]
+    """What the book has counted."""
+    late_pushes: int
+    dataplane: str
+    ping: tuple[status.PingNode, ...] = ()
+
+
 def take(
     core: Coordinator,
     config: Config,
     now: int,
+    look: Look,
     *,
-    holders: Mapping[int, Holders],
-    tables: Iterable[TableState],
-    guard: status.Guard,
-    counters: status.Counters,
+    membership: Mapping[str, int],
     keys: tuple[status.Key, ...] = (),
-    dataplane: str,
-    ping: tuple[status.PingNode, ...] = (),
     roads: tuple[str, ...] = (),
 ) -> Status:
     """The snapshot at `now`, with the problems that follow from it."""
@@ -94,19 +116,32 @@ def take(
         keepalive_ms=settings.keepalive // MS,
         deadtime_ms=settings.deadtime // MS,
         membership=str(config.cluster.membership),
-        dataplane=dataplane,
+        dataplane=look.dataplane,
         configuration=str(config.path) if config.path else None,
-        guard=guard,
+        guard=look.guard,
         directors=tuple(sorted(directors, key=lambda d: d.name)),
         divisions=tuple(
-            _division(core, number, holders[number], tables, now) for number in holders
+            division(
+                each,
+                core.holdings[each.id],
+                newest=_newest(core, each.id),
+                holders=look.holders[each.id],
+                tables=look.tables,
+                now=now,
+            )
+            for each in settings.divisions
         ),
-        counters=counters,
-        ping=ping,
+        counters=counters(membership, look.counts, look.late_pushes),
+        ping=look.ping,
         roads=roads,
         keys=keys,
     )
     return msgspec.structs.replace(snapshot, problems=status.diagnose(snapshot))
+
+
+def _newest(core: Coordinator, number: int) -> Version | None:
+    allocation = core.library.newest(number, core.term)
+    return allocation.version if allocation else None
 
 
 def counters(
@@ -127,9 +162,9 @@ def counters(
 
 def _this(core: Coordinator, now: int) -> status.Director:
     roles = {Role.MASTER: State.MASTER, Role.CANDIDATE: State.CANDIDATE}
-    states = [roles[core.role]] if core.role in roles else []
+    found = [roles[core.role]] if core.role in roles else []
     witness = core.node in core.settings.witnesses
-    states += _states(
+    found += states(
         waited=core.waited(now),
         joined=core.joined(now),
         able=core.able,
@@ -140,8 +175,8 @@ def _this(core: Coordinator, now: int) -> status.Director:
     )
     return status.Director(
         name=core.node,
-        states=tuple(states),
-        why=_why(core.node, states, core.offered, core.share, core.yielding.yields),
+        states=tuple(found),
+        why=why(core.node, found, core.offered, core.share, core.yielding.yields),
         weight=0 if witness else core.share.weight,
         blocks={number: h.held.bit_count() for number, h in core.holdings.items()},
         heard_ms=0,
@@ -162,17 +197,17 @@ def _other(
     beat = peer.beat
     if beat is None:
         return _unheard(core, peer.name, keys)
-    states: list[State] = []
+    found: list[State] = []
     if keys:
-        states.append(State.REFUSED)
+        found.append(State.REFUSED)
     elif not peer.fresh(now, core.settings.lease) and not beat.left:
-        states.append(State.SILENT)
+        found.append(State.SILENT)
     elif peer.told == "late":
-        states.append(State.LATE)
-    if beat.role is Role.MASTER and beat.term == core.term and not states:
-        states.append(State.MASTER)
+        found.append(State.LATE)
+    if beat.role is Role.MASTER and beat.term == core.term and not found:
+        found.append(State.MASTER)
     blocks = {number: by_name.get(peer.name, 0).bit_count() for number, by_name in held.items()}
-    states += _states(
+    found += states(
         waited=beat.waited,
         joined=beat.joined,
         able=beat.able,
@@ -183,8 +218,8 @@ def _other(
     )
     return status.Director(
         name=peer.name,
-        states=tuple(states),
-        why=_why(peer.name, states, beat.weight, beat.share, beat.yields),
+        states=tuple(found),
+        why=why(peer.name, found, beat.weight, beat.share, beat.yields),
         weight=0 if witness else (beat.share.weight if beat.share else beat.weight),
         blocks=blocks,
         heard_ms=(now - peer.received) // MS,
@@ -215,7 +250,7 @@ def _unheard(core: Coordinator, name: str, keys: tuple[str, ...]) -> status.Dire
     )
 
 
-def _states(
+def states(
     *,
     waited: bool,
     joined: bool,
@@ -225,25 +260,26 @@ def _states(
     left: bool,
     witness: bool,
 ) -> list[State]:
+    """What a director is, beside its role."""
     if left:
         return [State.LEFT]
-    states = [State.WITNESS if witness else State.DIRECTOR]
+    found = [State.WITNESS if witness else State.DIRECTOR]
     if not waited:
-        states.append(State.WAITING)
+        found.append(State.WAITING)
     elif not joined and not witness:
-        states.append(State.JOINING)
+        found.append(State.JOINING)
     if witness:
-        return states
+        return found
     if not able:
-        states.append(State.UNABLE)
+        found.append(State.UNABLE)
     if not weight:
-        states.append(State.DRAINING if holds else State.DRAINED)
-    return states
+        found.append(State.DRAINING if holds else State.DRAINED)
+    return found
 
 
-def _why(node: str, states: list[State], weight: int, share: Share | None, yields: bool) -> str:
+def why(node: str, found: list[State], weight: int, share: Share | None, yields: bool) -> str:
     """Why a director shall hold no blocks, if that is so."""
-    if weight or not {State.DRAINING, State.DRAINED} & set(states):
+    if weight or not {State.DRAINING, State.DRAINED} & set(found):
         return ""
     if share is not None and share.drained:
         return f"drained by an operator at {share.by}, until: saru undrain {node}"
@@ -255,18 +291,22 @@ def _why(node: str, states: list[State], weight: int, share: Share | None, yield
     return f"its weight is 0 by {by}: it shall hold no blocks"
 
 
-def _division(
-    core: Coordinator, number: int, holders: Holders, tables: Iterable[TableState], now: int
+def division(
+    division: Division,
+    holding: Holding,
+    *,
+    newest: Version | None,
+    holders: Holders,
+    tables: Iterable[TableState],
+    now: int,
 ) -> status.Division:
-    division = next(d for d in core.settings.divisions if d.id == number)
-    newest = core.library.newest(number, core.term)
-    holding = core.holdings[number]
-    table = next((t for t in tables if t.id == number), None)
+    """One id; `newest` is the version of the newest allocation that this node knows."""
+    table = next((t for t in tables if t.id == division.id), None)
     return status.Division(
-        id=number,
+        id=division.id,
         blocks=division.blocks,
         seed=division.seed,
-        version=str(newest.version) if newest else None,
+        version=str(newest) if newest else None,
         taken=str(holding.taken) if holding.taken else None,
         held=holding.held.bit_count(),
         unheld=holders.unheld,

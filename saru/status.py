@@ -29,6 +29,7 @@ class State(enum.StrEnum):
     SILENT = "silent"  # not heard for deadtime, or never
     FENCED = "fenced"  # promised by enough voters to hold nothing
     REFUSED = "refused"  # its cluster settings differ from ours
+    UNREGISTERED = "unregistered"  # has no session with ZooKeeper
     LEFT = "left"  # stopped by its operator; holds nothing
 
 
@@ -45,6 +46,29 @@ class Quorum(msgspec.Struct, frozen=True, kw_only=True):
     """The voters in two-way contact, this one included, sorted."""
     have: bool
     """True if `len(contact) >= needed`."""
+
+
+class Ensemble(msgspec.Struct, frozen=True, kw_only=True):
+    """How this node stands with ZooKeeper."""
+
+    connected: bool
+    """There is a connection, and the cluster's settings are this node's."""
+    session: str | None
+    """ZooKeeper's number of the session, in hexadecimal; None without one."""
+    server: str
+    """ADDRESS:PORT of the server it is connected with; empty without one."""
+    sessions: int
+    """How many sessions there have been since the daemon started."""
+    requests: int
+    """How many requests the core has made since then."""
+    differs: tuple[str, ...] = ()
+    """The configuration keys in which the cluster's settings differ from this node's."""
+    waiting: str = ""
+    """Why it is not registered, in words."""
+    failsafe: bool = False
+    """Without ZooKeeper it keeps its blocks while all others of the last allocation vouch."""
+    failing_safe: bool = False
+    """It does so now."""
 
 
 class Director(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,6 +267,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The ping nodes, in the order of the configuration."""
     roads: tuple[str, ...] = ()
     """Which interfaces carry no beats now, and why: `eth2: is down`."""
+    zookeeper: Ensemble | None = None
+    """With membership by ZooKeeper."""
     problems: tuple[str, ...] = ()
     """What is wrong, one sentence each, most important first; empty: nothing."""
 
@@ -263,12 +289,14 @@ def diagnose(status: Status) -> tuple[str, ...]:
             f"the start-up wait (initdead) lasts another {duration(status.wait_left_ms)}: "
             f"{status.node} does not vote before"
         )
-    if not status.quorum.have:
+    if status.zookeeper is not None:
+        found.extend(_without(status, status.zookeeper))
+    elif not status.quorum.have:
         found.append(
             f"no quorum: {len(status.quorum.contact)} of {status.quorum.voters} voters in contact, "
             f"{status.quorum.needed} needed; no blocks can be held here"
         )
-    elif status.master is None and not status.wait_left_ms:
+    if status.quorum.have and status.master is None and not status.wait_left_ms:
         found.append("no master is heard: nobody hands out blocks")
     if status.quorum.rule == "none" and len(status.directors) > 1:
         found.append(
@@ -312,10 +340,33 @@ def diagnose(status: Status) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _without(status: Status, ensemble: Ensemble) -> list[str]:
+    """What is wrong between this node and ZooKeeper."""
+    if ensemble.differs:
+        keys = ", ".join(ensemble.differs)
+        return [
+            f"the cluster's settings in ZooKeeper differ from ours in {keys}: {status.node} takes "
+            "no part; make them the same, or stop all directors and start them anew"
+        ]
+    if ensemble.waiting:
+        return [f"waits: {ensemble.waiting}"]
+    if ensemble.connected:
+        return []
+    if ensemble.failing_safe:
+        said = "all others vouch for it, and it keeps its blocks; nothing can change"
+    elif status.lease_left_ms:
+        said = f"its blocks are let go in {duration(status.lease_left_ms)}"
+    else:
+        said = "no blocks can be held here"
+    return [f"there is no connection with ZooKeeper: {said}"]
+
+
 def _ailments(director: Director) -> list[str]:
     states = director.states
     if State.REFUSED in states:
         return [f"{director.name} is refused: its {', '.join(director.differs)} differ from ours"]
+    if State.UNREGISTERED in states:
+        return [f"{director.name} is not registered with ZooKeeper: does its daemon run?"]
     if State.SILENT in states:
         if director.heard_ms is None:
             return [f"{director.name} has never been heard"]

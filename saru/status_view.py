@@ -17,6 +17,7 @@ STYLES = {
     State.FENCED: "red",
     State.REFUSED: "red",
     State.UNABLE: "red",
+    State.UNREGISTERED: "red",
     State.LEFT: "dim",
 }
 OTHER_STYLE = "yellow"  # on the way to somewhere better
@@ -49,8 +50,6 @@ def _field(name: str, text: str, style: str = "") -> Text:
 
 
 def _node(status: Status) -> list[Text]:
-    quorum = status.quorum
-    contact = f"{quorum.rule}; {len(quorum.contact)} of {quorum.voters} in contact"
     counters = status.counters
     dropped = {
         "forged": counters.forged,
@@ -60,19 +59,42 @@ def _node(status: Status) -> list[Text]:
         "not sent": counters.send_failures,
     }
     bad = "".join(f", {count:,} {what}" for what, count in dropped.items() if count)
+    beats = f"{counters.beats_sent:,} sent, {counters.beats_received:,} received{bad}"
     term = f"{status.term or 'none yet'}, this node is {status.role}"
     return [
         Text.assemble(("cluster", "bold"), ": ", (status.cluster, "bold green")),
         _field("node", f"{status.node}, session {status.session}, up {duration(status.uptime_ms)}"),
         _field("term", f"{term}; master: {status.master or 'none is heard'}"),
-        _field("quorum", f"{contact}, {quorum.needed} needed", "" if quorum.have else "red"),
+        *_standing(status),
         _field("lease", _lease(status)),
         _field("data plane", status.dataplane),
         _field("guard", f"{status.guard.state}; VIP {status.guard.vip}"),
         *_ping(status),
-        _field("beats", f"{counters.beats_sent:,} sent, {counters.beats_received:,} received{bad}"),
+        *(
+            [_field("beats", beats)]
+            if status.zookeeper is None or status.zookeeper.failsafe
+            else []
+        ),
         *(_field(f"key {key.number}", str(key)) for key in status.keys),
         _field("configuration", status.configuration or "none, the defaults"),
+    ]
+
+
+def _standing(status: Status) -> list[Text]:
+    """What this node's say rests on: a quorum, or ZooKeeper."""
+    quorum, ensemble = status.quorum, status.zookeeper
+    if ensemble is None:
+        said = f"{quorum.rule}; {len(quorum.contact)} of {quorum.voters} in contact"
+        said += f", {quorum.needed} needed"
+        return [_field("quorum", said, "" if quorum.have else "red")]
+    if ensemble.connected:
+        said = f"session {ensemble.session} at {ensemble.server}"
+    else:
+        said = "no connection"
+    mode = "off" if not ensemble.failsafe else "in force" if ensemble.failing_safe else "ready"
+    return [
+        _field("ZooKeeper", said, "" if ensemble.connected else "red"),
+        _field("fail-safe", mode, "yellow" if ensemble.failing_safe else ""),
     ]
 
 

@@ -25,9 +25,13 @@ LABS = (
     "vm/test_lab.py", "vm/test_demo.py", "vm/test_nemesis.py", "net/test_demo_namespaces.py",
 )  # fmt: skip
 """Of labs with three guests, and of demonstrations, there is one at a time."""
-LONG = ("net/test_nemesis.py",)
+LONG = ("net/test_nemesis.py", "net/test_nemesis_zookeeper.py")
 """Minutes for each test: they begin when the guests do."""
-LASTING = {"net/test_nemesis.py": "--nemesis", "vm/test_nemesis.py": "--nemesis-guests"}
+LASTING = {
+    "net/test_nemesis.py": "--nemesis",
+    "net/test_nemesis_zookeeper.py": "--nemesis-zookeeper",
+    "vm/test_nemesis.py": "--nemesis-guests",
+}
 """What goes on for as long as an option says, and may take so much longer than other tests."""
 SINGLE = ("sim", *LONG)
 """Directories and files whose tests share nothing: any worker may have any of them."""
@@ -42,6 +46,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--nemesis-guests", type=float, default=45, metavar="SECONDS", help="in the lab (45)"
     )
+    group.addoption(
+        "--nemesis-zookeeper", type=float, default=45, metavar="SECONDS",
+        help="for each cluster with ZooKeeper (45)",
+    )  # fmt: skip
     group.addoption("--nemesis-seed", type=int, metavar="N", help="the same faults once more")
 
 

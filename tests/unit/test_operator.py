@@ -17,8 +17,9 @@ from saru.core.share import Order
 from saru.errors import SaruError, UsageError
 from saru.holders import Holders
 from saru.operator import Drained, Move, Operator, Outcome, Shell
-from saru.snapshot import held_by, take
-from saru.status import Counters, Director, Guard, State
+from saru.others import Heard
+from saru.snapshot import Look, held_by, take
+from saru.status import Director, Guard, State
 from tests.unit.cores import BLOCKS, EVERYTHING, KEEPALIVE, Link
 
 
@@ -36,7 +37,7 @@ class Site:
                 core=lambda: self.host.core,
                 holders=self.holders,
                 do=self.do,
-                order=self.order,
+                others=Heard(lambda: self.host.core, self.host.clock, self.order),
                 stop=self.stop,
                 until=cluster.until,
             ),
@@ -212,11 +213,15 @@ def shown(cluster: Cluster, at: str, name: str) -> Director:
         site.host.core,
         config.load(host=at, given={"cluster": {"nodes": ["a", "b", "c"]}}),
         site.host.clock(),
-        holders=site.holders(),
-        tables=(),
-        guard=Guard(ok=True, state="", vip=""),
-        counters=Counters(),
-        dataplane="none",
+        Look(
+            holders=site.holders(),
+            tables=(),
+            guard=Guard(ok=True, state="", vip=""),
+            counts={},
+            late_pushes=0,
+            dataplane="none",
+        ),
+        membership={},
     )
     return next(each for each in snapshot.directors if each.name == name)
 

@@ -92,7 +92,7 @@ def test_a_director_as_the_readme_sets_it_up(walter: Guest) -> None:
 
 def test_the_configurations_are_sound(tmp_path: Path) -> None:
     sound = [b for b in blocks() if b.note == "check: config" or b.note.endswith("saru.conf")]
-    assert len(sound) == 4
+    assert len(sound) == 5
     for number, block in enumerate(sound):
         path = tmp_path / f"{number}.conf"
         # A path that need not be there on this host.

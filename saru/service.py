@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starting the daemon that the configuration asks for."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from saru import authkeys, earlier_lease, earlier_membership, log, realtime
+from saru.config import Config
+from saru.daemon import Daemon
+from saru.daemon_heartbeat import HeartbeatDaemon
+from saru.daemon_zookeeper import ZookeeperDaemon
+from saru.lock import Lock
+
+logger = logging.getLogger("saru")
+
+
+def run(config: Config, debug: bool, log_facility: str | None) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises SaruError for what it cannot run without."""
+    where = log.destination(
+        log_facility, debug=debug, configured=config.log.facility, environment=os.environ
+    )
+    with Lock.acquire(config.daemon.run, config.cluster.name):
+        log.set_up(where, debug=debug or config.log.debug)
+        daemon = _made(config)
+        for text in (*config.warnings, *config.caveats()):
+            logger.warning("%s", text)
+        realtime.run(daemon.main(), wanted=config.daemon.realtime)
+
+
+def _made(config: Config) -> Daemon:
+    state, cluster = config.daemon.state, config.cluster.name
+    zookeeper = config.by_zookeeper
+    keys = authkeys.load(config.heartbeat.authkeys)
+    earlier_membership.remember(state, cluster, zookeeper=zookeeper)
+    earlier = earlier_lease.remember(state, cluster, config.times.deadtime)
+    if zookeeper:
+        return ZookeeperDaemon(config, keys, earlier)
+    return HeartbeatDaemon(config, keys, earlier)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real daemons, a real ensemble, and real packets under random faults: never two, and soon one.
+
+tests/run tests/net/test_nemesis_zookeeper.py --nemesis-zookeeper 3600     an hour for each
+tests/run tests/net/test_nemesis_zookeeper.py --nemesis-seed 17            the same once more
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+import pytest
+
+from deploy.lab import cluster as clusters
+from deploy.lab.cluster import Cluster
+from tests import storm
+from tests.ledger import Ledger
+from tests.net.faults_zookeeper import kinds
+from tests.net.probes import names, probing
+
+BLOCKS = 256
+RATE = 1300
+"""Probes a second: each block five times."""
+
+
+@pytest.mark.parametrize("failsafe", [False, True], ids=["plain", "failsafe"])
+def test_never_two(failsafe: bool, request: pytest.FixtureRequest) -> None:
+    seed = storm.seed(request.config)
+    name = f"saru-zkstorm-{uuid.uuid4().hex[:6]}"
+    more = {"zookeeper": {"failsafe": failsafe}}
+    shape = clusters.plan(3, blocks=BLOCKS, zookeepers=3, more=more)
+    with Cluster(name, shape) as cluster:
+        cluster.wait_settled()
+        ledger = Ledger(names(cluster), prefix=f"{name} ")
+        rounds = storm.Storm(
+            kinds=kinds(cluster),
+            deadtime=shape.times.deadtime / 1000,
+            ledger=ledger,
+            blocks=BLOCKS,
+            settled=cluster.wait_settled,
+            chance=random.Random(seed),
+        )
+        with probing(cluster, ledger, BLOCKS, RATE):
+            rounds.rage(float(request.config.getoption("--nemesis-zookeeper")))
+        rounds.check()
+    times = shape.times
+    print(rounds.summary(times.deadtime / 1000 * (2 + 2 * 1.01 / 0.99)))
