@@ -57,6 +57,10 @@ class Progress:
     show_default=True, help="How many.",
 )  # fmt: skip
 @click.option(
+    "--membership", type=click.Choice(topology.MEMBERSHIPS), default="heartbeat",
+    show_default=True, help="How the directors know of each other; zookeeper: by three servers.",
+)  # fmt: skip
+@click.option(
     "--kernel", type=click.Choice(kernels.VERSIONS), show_default=kernels.VERSIONS[0],
     help="Which of Debian's kernels the directors boot; with --namespaces they have this host's.",
 )  # fmt: skip
@@ -69,6 +73,7 @@ def demo(
     json_file: Path | None,
     namespaces: bool,
     directors: int,
+    membership: str,
     kernel: str | None,
     without_mask: bool,
     keep: bool,
@@ -86,9 +91,9 @@ def demo(
     say = Progress()
     link_mode = "hub" if without_mask else "unicast"
     stage: Stage = (
-        Namespaces(directors, link_mode)
+        Namespaces(directors, link_mode, membership)
         if namespaces
-        else Guests(directors, kernel or kernels.VERSIONS[0], link_mode)
+        else Guests(directors, kernel or kernels.VERSIONS[0], link_mode, membership)
     )
     with open(f"/run/{stage.lab}.lock", "w") as lock:
         try:
@@ -100,7 +105,7 @@ def demo(
     passed = not played.trouble and all(report.passed() for report in played.reports)
     show(played.reports, stage)
     if json_file is not None:
-        found = {"passed": passed, **figures(stage, release, played)}
+        found = {"passed": passed, "membership": membership, **figures(stage, release, played)}
         json_file.write_text(json.dumps(found, indent=1) + "\n")
     if played.trouble:
         raise LabError(played.trouble)

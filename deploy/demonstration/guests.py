@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from deploy.demonstration.stage import Pace, Say, Tap
+from deploy.demonstration.stage import Pace, Say, Tap, by_zookeeper
 from deploy.lab import configuration, kernels, topology
 from deploy.lab.cache import LabError
 from deploy.lab.laboratory import Laboratory, Setup
@@ -42,13 +42,15 @@ class Guests:
     seen = "the wire to the real servers"
     tap = Tap(bridge=topology.SERVER_SEGMENT)
 
-    def __init__(self, directors: int, kernel: str, link_mode: str) -> None:
+    def __init__(self, directors: int, kernel: str, link_mode: str, membership: str) -> None:
         self.lab = LAB
+        if membership == "zookeeper":
+            self.pace = by_zookeeper(self.pace)
         if link_mode == "hub":  # it never settles
             self.pace = replace(self.pace, patience=45.0)
         self.directors = topology.DIRECTORS[:directors]
         self.names = {topology.director(name).mac(1): name for name in self.directors}
-        self._setup = Setup(self.directors, kernel, "heartbeat", link_mode)
+        self._setup = Setup(self.directors, kernel, membership, link_mode)
         self._laboratory = Laboratory(LAB)
         self.client = self._laboratory.network.namespace(topology.CLIENT)
         self.wires = self._laboratory.name
@@ -89,7 +91,8 @@ class Guests:
 
     def isolate(self, name: str) -> None:
         """Cut it off from the others."""
-        self._laboratory.cut([[name], [other for other in self.directors if other != name]])
+        others = [other for other in self.directors if other != name]
+        self._laboratory.cut([[name], [*others, *self._setup.zookeepers]])
 
     def heal(self) -> None:
         """Let all frames pass again."""

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import replace
 
-from deploy.demonstration.stage import Pace, Say, Tap
+from deploy.demonstration.stage import Pace, Say, Tap, by_zookeeper
 from deploy.lab import cluster, configuration, topology
 from deploy.lab.cache import PROJECT, LabError
 from deploy.lab.cluster import Cluster
@@ -40,11 +40,15 @@ are virtual machines with kernels of their own, the module, and IPVS."""
     )
     seen = "the directors' own cables"
 
-    def __init__(self, directors: int, link_mode: str) -> None:
+    def __init__(self, directors: int, link_mode: str, membership: str) -> None:
         self.lab = LAB
+        zookeepers = len(topology.ZOOKEEPERS) if membership == "zookeeper" else 0
+        if zookeepers:
+            self.pace = by_zookeeper(self.pace)
         if link_mode == "hub":  # it will not settle
             self.pace = replace(self.pace, patience=8.0)
-        self._cluster = Cluster(LAB, cluster.plan(directors, link_mode=link_mode))
+        plan = cluster.plan(directors, link_mode=link_mode, zookeepers=zookeepers)
+        self._cluster = Cluster(LAB, plan)
         self.directors = self._cluster.plan.directors
         # A frame whose port is gone when it is looked at is told by its MAC.
         self.names = {topology.director(name).mac(0): name for name in self.directors}
@@ -68,7 +72,9 @@ are virtual machines with kernels of their own, the module, and IPVS."""
         """Bring the cluster up; the data plane that its first director names."""
         if self._cluster.directory.exists():
             say("a lab is left of an earlier demonstration: takes it down")
-        say(f"{len(self.directors)} directors and a client start, each in a namespace")
+        servers = len(self._cluster.ensemble.servers)
+        beside = f", {servers} ZooKeeper servers" if servers else ""
+        say(f"{len(self.directors)} directors{beside} and a client start, each in a namespace")
         self._cluster.up()
         status = self._cluster.node(self.directors[0]).status()
         if status is None:
@@ -92,8 +98,10 @@ are virtual machines with kernels of their own, the module, and IPVS."""
         self._cluster.node(name).thaw()
 
     def isolate(self, name: str) -> None:
-        """Cut it off from the others."""
-        self._cluster.cut([[name], [other for other in self.directors if other != name]])
+        """Cut it off from the others, and from ZooKeeper."""
+        others = [other for other in self.directors if other != name]
+        servers = [server.name for server in self._cluster.ensemble.servers]
+        self._cluster.cut([[name], [*others, *servers]])
 
     def heal(self) -> None:
         """Let all frames pass again."""

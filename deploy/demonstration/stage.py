@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 Say = Callable[[str], None]
+TICKS = 0.4
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Pace:
     connections: float
     """How long the TCP connections of a settled phase may take; those not made by then are not
     waited for."""
+
+
+def by_zookeeper(pace: Pace) -> Pace:
+    """The pace where ZooKeeper must first find that a director is gone: a session timeout, as long
+    as the deadtime, and a few of its ticks more."""
+    return replace(pace, grace=pace.grace + pace.deadtime + TICKS)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def lab(ctx: click.Context, name: str) -> None:
     show_default=True, help="Which of Debian's kernels the directors boot.",
 )  # fmt: skip
 @click.option(
-    "--membership", type=click.Choice(["heartbeat"]), default="heartbeat", show_default=True,
+    "--membership", type=click.Choice(topology.MEMBERSHIPS), default="heartbeat", show_default=True,
     help="How the directors know of each other.",
 )  # fmt: skip
 @click.option(

@@ -7,6 +7,7 @@ Its state lies in /run/LAB, so that another process, or one after a crash, finds
     NAME/               a director's guest
     NAME.state/         what a director has under /var/lib/saru: outlives its power cuts
     real4.log, ...      what the real servers' services said
+    zk/                 the files of ZooKeeper servers, if there are any
 """
 
 import json
@@ -22,6 +23,7 @@ from deploy.lab.cache import PROJECT, LabError
 from deploy.lab.configuration import Plan
 from deploy.lab.guest import Guest, GuestGoneError
 from deploy.lab.network import Network
+from deploy.lab.zookeeper import Ensemble
 
 DEFAULT = "saru-lab"
 AT_ONCE = 3
@@ -56,6 +58,11 @@ class Setup:
     link_mode: str
     cuts: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def zookeepers(self) -> tuple[str, ...]:
+        """The ZooKeeper servers' hosts, if that is the membership."""
+        return topology.ZOOKEEPERS if self.membership == "zookeeper" else ()
+
 
 @dataclass(frozen=True)
 class NodeStatus:
@@ -84,9 +91,13 @@ class Laboratory:
             self.directory.mkdir(parents=True)
             self._save(setup)
             say("networks: two switches, the client, two real servers")
-            self.network.make(setup.directors, topology.hosts())
+            servers = [topology.zookeeper(name) for name in setup.zookeepers]
+            self.network.make(setup.directors, [*topology.hosts(), *servers])
             self.network.cut(())
             self._start_services()
+            if servers:
+                say(f"{len(servers)} ZooKeeper servers start")
+                Ensemble(self.network, self.directory / "zk", len(servers)).up()
             (self.directory / "authkeys").write_text(configuration.new_authkeys())
             for start in range(0, len(setup.directors), AT_ONCE):
                 self._boot_all(setup, setup.directors[start : start + AT_ONCE], say)
@@ -132,7 +143,12 @@ class Laboratory:
 
     def _director_script(self, setup: Setup, guest: Guest) -> str:
         """Everything a director is, in the order that lets no packet through unjudged."""
-        plan = Plan(setup.directors, configuration.GUESTS, link_mode=setup.link_mode)
+        plan = Plan(
+            setup.directors,
+            configuration.GUESTS,
+            link_mode=setup.link_mode,
+            zookeepers=len(setup.zookeepers),
+        )
         config = configuration.config(plan, guest.name)
         authkeys = (self.directory / "authkeys").read_text()
         return "\n".join(
@@ -192,7 +208,8 @@ class Laboratory:
     def cut(self, groups: Iterable[Iterable[str]]) -> None:
         """Let no frame pass between nodes of different groups, on any segment."""
         setup = self.setup()
-        known = [[topology.resolve(name, setup.directors) for name in group] for group in groups]
+        nodes = (*setup.directors, *setup.zookeepers)
+        known = [[topology.resolve(name, nodes) for name in group] for group in groups]
         pairs = set(setup.cuts)
         for one in known:
             for other in known:

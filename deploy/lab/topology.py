@@ -34,6 +34,8 @@ REAL_SERVERS = ("real4", "real5")
 ZOOKEEPERS = ("zk1", "zk2", "zk3")
 """In the servers' segment, where there are any."""
 
+MEMBERSHIPS = ("heartbeat", "zookeeper")
+
 VIP = "172.17.60.201"
 VIP6 = "fd17::60:201"
 SHARED_MAC = "00:50:56:14:03:40"

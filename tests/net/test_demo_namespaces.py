@@ -32,6 +32,14 @@ def test_every_probe_is_accepted_exactly_once(tmp_path: Path) -> None:
     assert "there is no IPVS" in said  # it says what it is not
 
 
+def test_by_zookeeper(tmp_path: Path) -> None:
+    status, said, figures = play(tmp_path / "demo.json", DEMO, "--membership", "zookeeper")
+    assert status == 0, said
+    assert figures["membership"] == "zookeeper"
+    assert "3 ZooKeeper servers" in said
+    check(figures, said)
+
+
 def test_without_the_mask_it_fails(tmp_path: Path) -> None:
     status, said, figures = play(tmp_path / "demo.json", DEMO, "--without-mask")
     check_without_mask(status, said, figures)
