@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 import icmplib
 
@@ -26,6 +27,7 @@ from saru.membership import boottime
 
 _AGAIN = 0.02  # seconds between two cancellations
 
+Answer = TypeVar("Answer")
 OnReach = Callable[[Reach | None], None]
 
 
@@ -87,9 +89,10 @@ class Pinger:
                 # No route, a full buffer, no answer, an error in place of one: it does not answer.
                 with contextlib.suppress(icmplib.ICMPLibError):
                     sock.send(request)
-                    reply = await sock.receive(request, interval)
-                    reply.raise_for_status()
-                    self._answered[node] = boottime()
+                    reply = await _within(interval, sock.receive(request, interval))
+                    if reply is not None:
+                        reply.raise_for_status()
+                        self._answered[node] = boottime()
                 await asyncio.sleep(max(0.0, next_at - loop.time()))
 
     async def _tell(self) -> None:
@@ -111,7 +114,20 @@ class Pinger:
         return answered is not None and now < answered + self._ping.deadping
 
 
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _within(seconds: float, answer: Coroutine[Any, Any, Answer]) -> Answer | None:
+    """What `answer` brings in that time; None if nothing came.
+
+    icmplib's own limit goes by the wall clock: once that is set back, it would wait for as long.
+    """
+    task = asyncio.create_task(answer)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        await _end({task})
+    return None if task.cancelled() else task.result()
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until they end.
 
     Once is not enough: icmplib waits by asyncio.wait_for, which loses a cancellation (until Python

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Callable
+
+import icmplib.sockets
+import pytest
 
 from saru.config_tree import Ping
 from saru.core.reach import Reach
@@ -71,3 +75,47 @@ def test_nothing_is_told_before_each_had_the_time_to_answer() -> None:
     listener = Listener()
     listener.run([(lambda: loopback("add", "198.51.100.7/32"), 3)])
     assert listener.told[0] == Reach(3, Ping(NODES[::-1], 1, 1).mark())
+
+
+class Clock:
+    """icmplib's wall clock, which can be set."""
+
+    def __init__(self) -> None:
+        self.read = asyncio.Event()  # often, since it was set back
+        self._offset = 0.0
+        self._left = 0
+
+    def set_back(self) -> None:
+        """By an hour."""
+        self._offset, self._left = -3600.0, 40
+
+    def __call__(self) -> float:
+        self._left -= 1
+        if self._left == 0:
+            self.read.set()
+        return time.time() + self._offset
+
+
+def test_a_wall_clock_set_back_keeps_no_ping_node_unreached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A silent one is waited for when the clock is set; the others' answers pass by meanwhile."""
+    clock, silent = Clock(), "198.51.100.7"
+    monkeypatch.setattr(icmplib.sockets, "time", clock)
+    subprocess.run(["ip", "route", "add", silent, "dev", "lo"], check=True)
+    listener = Listener()
+
+    async def work() -> None:
+        task = asyncio.create_task(listener.pinger.run())
+        try:
+            await listener.until(2)
+            clock.set_back()
+            async with asyncio.timeout(60):
+                await clock.read.wait()
+            loopback("add", f"{silent}/32")
+            await listener.until(3)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(work())
