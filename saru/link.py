@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from saru.carrier import trouble
 from saru.config import Config, Link, LinkMode
 from saru.errors import ConfigError, OutageError
 from saru.interface import Interface
@@ -86,7 +87,8 @@ def lacking(config: Config) -> list[str]:
     link = _link(config)
     try:
         with Interface(link.interface) as interface:
-            return list(_obstacles(link, interface))
+            cable = [trouble(link.interface)] if interface.is_up else []
+            return [each for each in (*cable, *_obstacles(link, interface)) if each]
     except OutageError as outage:
         return [str(outage)]
 

@@ -215,7 +215,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
     ok: bool
     state: str
-    """In words: `rules in place`, `rules missing: …`, `not configured`, …"""
+    """In words: `rules in place`, `rules not in place: …`, `eth0: has no carrier`, …"""
     vip: str
     """In words: `up on eth0`, `not up on eth0`, `taken off eth0`, `not ours to set`."""
     lacking: tuple[str, ...] = ()
@@ -305,7 +305,7 @@ def diagnose(status: Status) -> tuple[str, ...]:
         )
     if not status.guard.ok:
         found.append(f"{status.guard.state}: {status.node} takes no blocks")
-    if lacking := status.guard.lacking:
+    elif lacking := status.guard.lacking:
         more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
         found.append(
             f"{lacking[0]}{more}: packets of the blocks that {status.node} holds are lost; "

@@ -5,21 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import struct
 
-import msgspec
-
+from saru.carrier import flags
 from saru.config import Heartbeat as HeartbeatConfig
 from saru.config import HeartbeatMode
 
-_SIOCGIFFLAGS = 0x8913
-_IFF_UP = 0x1
-_IFF_LOOPBACK = 0x8
-_IFF_RUNNING = 0x40
-_IFF_MULTICAST = 0x1000
 _IP_MULTICAST_ALL = 49  # these three are missing from Python's socket module
 _IPV6_MULTICAST_ALL = 29
 _SO_RCVBUFFORCE = 33
@@ -27,35 +20,6 @@ _CLASS_CONTROL = 0xC0  # CS6: beats do not queue behind bulk traffic
 _BUFFER = 4 << 20  # holds what comes while the daemon is busy
 
 Address = tuple[str, int] | tuple[str, int, int, int]
-
-
-class Flags(msgspec.Struct, frozen=True):
-    """What the kernel says of an interface. `running`: it is up and has a carrier."""
-
-    index: int
-    up: bool
-    running: bool
-    loopback: bool
-    multicast: bool
-
-
-def flags(interface: str) -> Flags | None:
-    """The state of an interface in this network namespace; None if it is not there."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
-        request = struct.pack("16sH14x", interface.encode(), 0)
-        try:
-            answer = fcntl.ioctl(asking, _SIOCGIFFLAGS, request)
-            index = socket.if_nametoindex(interface)
-        except OSError:
-            return None
-    (bits,) = struct.unpack_from("H", answer, 16)
-    return Flags(
-        index=index,
-        up=bool(bits & _IFF_UP),
-        running=bool(bits & _IFF_UP and bits & _IFF_RUNNING),
-        loopback=bool(bits & _IFF_LOOPBACK),
-        multicast=bool(bits & _IFF_MULTICAST),
-    )
 
 
 def usable_interfaces() -> list[str]:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guard: no rules, no blocks, and no VIP.
+"""The guard: no rules, no blocks, and no VIP; no carrier, no blocks either.
 
 Without its rules a director accepts everything. The guard learns when they go: at once from
 nftables' notices and when the last rule that names an id goes; and by looking every few seconds
 where neither tells (a rule of legacy tables that went alone). Then it takes the VIPs off the
 interface, puts the rules back, looks again, and puts the VIPs back. The mask it puts back first: a
 frame with the shared MAC as its source ends the switch's flooding.
+
+And it follows the VIPs' interface. While that is down, or has no carrier, no client reaches this
+director: others shall have its blocks. When it is back the VIPs are put in order first, for the
+kernel forgets IPv6 addresses of an interface that goes down.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from saru import link, status
+from saru.carrier import Carrier
 from saru.config import Config
 from saru.dataplane import Dataplane, EventKind
 from saru.dataplane.netfilter import Netfilter
@@ -63,6 +68,9 @@ class Guard:
         self._wake = asyncio.Event()
         self._notice = Notice.NOTHING  # the gravest since the last look
         self._said: set[str] = set()
+        self._carrier = Carrier(config.link.interface) if config.link is not None else None
+        self._carrier_news = asyncio.Event()
+        self._able: bool | None = None  # as told: rules and carrier
         # Left behind by a guard that could not put the VIPs back before it ended.
         self._off = config.daemon.run / "guard.vip-off"
 
@@ -77,10 +85,12 @@ class Guard:
             lacking = await asyncio.to_thread(link.lacking, self._config)
             vip = f"{'not up' if lacking else 'up'} on {self._config.link.interface}"
         state = "rules in place" if self._ok else f"rules not in place: {self._why}"
-        return status.Guard(ok=bool(self._ok), state=state, vip=vip, lacking=tuple(lacking))
+        if self._ok and self._cut_off:
+            state = self._cut_off
+        return status.Guard(ok=bool(self._able), state=state, vip=vip, lacking=tuple(lacking))
 
     async def run(self, on_change: OnChange) -> None:
-        """Watch until cancelled; tells whether the rules stand, first and at every change.
+        """Watch until cancelled; tells whether blocks may be held, first and at every change.
 
         Raises OutageError if the kernel's notices cannot be had.
         """
@@ -89,6 +99,9 @@ class Guard:
                 tasks.create_task(self._follow_nftables())
                 tasks.create_task(self._follow_tables())
                 tasks.create_task(self._watch(on_change))
+                if self._carrier is not None:
+                    tasks.create_task(self._carrier.follow(self._carrier_news.set))
+                    tasks.create_task(self._follow_carrier(self._carrier, on_change))
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
 
@@ -108,6 +121,37 @@ class Guard:
                 self._look_again(Notice.LOOK)
             elif event.kind is EventKind.UNUSED and event.id in self._ids:
                 self._look_again(Notice.GONE)
+
+    async def _follow_carrier(self, carrier: Carrier, on_change: OnChange) -> None:
+        was_down = False
+        while True:
+            await self._carrier_news.wait()
+            self._carrier_news.clear()
+            if carrier.why:
+                logger.warning("%s: %s: no client reaches it", self._name, carrier.why)
+            elif was_down:
+                logger.info("%s: %s carries again", self._name, carrier.interface)
+                await self._link_back()
+            was_down = bool(carrier.why)
+            self._decide(on_change)
+
+    async def _link_back(self) -> None:
+        """What the kernel has forgotten with the interface, unless the VIPs are off on purpose."""
+        if self._off.exists() or not await asyncio.to_thread(link.is_up, self._config):
+            return
+        try:
+            for line in await asyncio.to_thread(link.up, self._config):
+                logger.info("%s: %s: the interface is back", self._name, line)
+        except SaruError as fault:
+            self._say(f"cannot put the link in order: {fault}")
+
+    @property
+    def _cut_off(self) -> str:
+        """Why no client reaches this director; empty if nothing is known to be wrong."""
+        if self._carrier is None:
+            return ""
+        known = self._carrier.known
+        return self._carrier.why if known else f"{self._carrier.interface}: not looked at yet"
 
     def _look_again(self, notice: Notice) -> None:
         self._notice = max(self._notice, notice)
@@ -159,14 +203,21 @@ class Guard:
         return False
 
     def _tell(self, on_change: OnChange, ok: bool, why: str) -> None:
-        changed = ok is not self._ok
         self._ok, self._why = ok, why
         if ok:
             self._said.clear()
         else:
             self._say(f"rules are not in place: {why}")
-        if changed:
-            on_change(ok, why)
+        self._decide(on_change)
+
+    def _decide(self, on_change: OnChange) -> None:
+        """Tell whether blocks may be held, if that has changed, and all is known."""
+        if self._ok is None or (self._carrier is not None and not self._carrier.known):
+            return
+        able = self._ok and not self._cut_off
+        if able is not self._able:
+            self._able = able
+            on_change(able, self._cut_off if self._ok and self._cut_off else self._why)
 
     async def _look(self, *, compare: bool = True) -> Findings:
         """What is wrong; without `compare` only what the kernel's own count tells."""

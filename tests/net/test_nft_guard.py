@@ -176,6 +176,36 @@ def test_a_link_that_is_not_up_is_told(director: Config, told: Told) -> None:
     asyncio.run(guarded(director, told, scenario))
 
 
+def test_an_interface_that_carries_nothing_holds_nothing(director: Config, told: Told) -> None:
+    """Down here, unplugged at the other end, gone: it is told, and what was lost is put back."""
+    troubles = [
+        (("set", "eth0", "down"), ("set", "eth0", "up"), "eth0: is down"),
+        (("set", "far", "down"), ("set", "far", "up"), "eth0: has no carrier"),
+        (
+            ("set", "eth0", "down", "name", "eth9"),
+            ("set", "eth9", "name", "eth0", "up"),
+            "there is no interface eth0",
+        ),
+    ]
+
+    async def scenario(guard: Guard) -> None:
+        await told.until("its first word", lambda: told.changes == [True])
+        for number, (out, back, why) in enumerate(troubles, 1):
+            ip("link", *out)
+            expected = [True, *[False, True] * number]
+            await told.until(why, lambda expected=expected: told.changes == expected[:-1])  # type: ignore[misc]
+            status = await guard.status()
+            assert (status.ok, status.state) == (False, why)
+            assert f"walter: {why}: no client reaches it" in told.lines
+            ip("link", *back)
+            await told.until("the return", lambda expected=expected: told.changes == expected)  # type: ignore[misc]
+            assert await asyncio.to_thread(link.check, director) == []
+            assert VIP6 in addresses()
+            assert (await guard.status()).state == "rules in place"
+
+    asyncio.run(guarded(director, told, scenario))
+
+
 def test_a_flood_of_elements_is_no_loss_of_rules(director: Config, told: Told) -> None:
     """Each block that a data plane writes is a notice."""
 

@@ -14,6 +14,7 @@ from deploy.lab.configuration import NAMESPACES, Plan, Times
 from deploy.lab.node import Node, wait_until
 from saru.status import State
 from tests.ledger import Ledger
+from tests.net.faults import VIP
 from tests.net.probes import names, probing
 from tests.net.test_nemesis import RATE
 
@@ -90,6 +91,15 @@ def test_two_directors_and_a_witness_are_safe_and_go_on_without_one_of_the_three
             wait_answered(ledger)
             cluster.heal()
             cluster.wait_settled()
+        cluster.pull(walter.name, VIP)
+        wait_until("wendy has all, as no client reaches walter", lambda: wendy.held() == BLOCKS)
+        wait_answered(ledger)
+        status = walter.status()
+        assert status is not None
+        assert f"{VIP}: has no carrier: {walter.name} takes no blocks" in status.problems
+        cluster.plug(walter.name, VIP)
+        wait_until("walter has blocks again", walter.held)
+        cluster.wait_settled()
         cluster.power_cut(witness.name)
         wait_until("the witness is missed", lambda: walter.sees(witness.name, State.SILENT))
         cluster.wait_settled()
