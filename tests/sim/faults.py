@@ -11,6 +11,7 @@ wake a                      SIGCONT
 drift a PERCENT             its clock is fast by so much from now on
 weigh a WEIGHT              0 drains it
 rules a on|off              its rules are there, or gone
+reach a COUNT               so many ping nodes answer it
 split ab bcd                who has no group in common with another does not reach it
 mute a b                    nothing goes from a to b
 lossy a b PART              so much of it is lost
@@ -25,12 +26,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from saru.core.reach import Reach
 from tests.sim.network import MS, Weather
 from tests.sim.node import Node
 from tests.sim.scenario import Fault
 from tests.sim.world import World
 
 Verb = Callable[..., None]
+PING_NODES = bytes(4)  # the mark of them; they are the same everywhere
+REACHED = 2  # when all is calm
 
 
 def _weigh(node: Node, weight: str) -> None:
@@ -40,6 +44,11 @@ def _weigh(node: Node, weight: str) -> None:
 
 def _rules(node: Node, state: str) -> None:
     node.do(lambda daemon: daemon.guard(state == "on", f"rules {state}", node.clock()))
+
+
+def _reach(node: Node, count: str) -> None:
+    node.reach = Reach(int(count), PING_NODES)
+    node.do(lambda daemon: daemon.reaches(node.reach, node.clock()))
 
 
 NODES: dict[str, Verb] = {
@@ -53,6 +62,7 @@ NODES: dict[str, Verb] = {
     "drift": lambda node, percent: node.drift(float(percent) / 100),
     "weigh": _weigh,
     "rules": _rules,
+    "reach": _reach,
 }
 LINKS: dict[str, Verb] = {
     "split": lambda world, *groups: world.network.split(groups),
@@ -81,11 +91,15 @@ def calm(world: World, dead: str = "") -> None:
     for node in world.nodes.values():
         if node.name in dead:
             node.reboot()
-        elif node.daemon is None or node.daemon.left:
+            continue
+        if node.daemon is not None:
+            node.wakes()  # it may have been told to leave while it was paused
+        if node.daemon is None or node.daemon.left:
             node.start()
         else:
-            node.wakes()
             _rules(node, "on")
+        if node.reach is not None:
+            _reach(node, str(REACHED))
 
 
 WORLD: dict[str, Verb] = {"weather": _weather, "stall": _stall, "calm": calm}

@@ -12,6 +12,7 @@ import msgspec
 from saru.core.action import Action, SendAllocation, SendBeat
 from saru.core.beat import Allocation, Beat
 from saru.core.coordinator import Coordinator
+from saru.core.reach import Reach
 from saru.core.state import State
 from tests.sim.host import SET_RETURNS, Host
 
@@ -29,6 +30,7 @@ class Node(Host[Coordinator]):
         dice = random.Random(f"{world.scenario.seed} {name}")
         super().__init__(world, name, dice, world.clocks_from, DRIFT)
         self._state: State | None = None  # what a paused daemon has left
+        self.reach: Reach | None = None  # how many ping nodes answer it; None: there are none
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -51,6 +53,8 @@ class Node(Host[Coordinator]):
             if self.world.watch:
                 self.world.watch.started(self)
         self.do(lambda daemon: daemon.guard(True, "rules in place", self.clock()))
+        if self.reach is not None:
+            self.do(lambda daemon: daemon.reaches(self.reach, self.clock()))
 
     def end(self) -> None:
         """Kill the daemon; what it has given the kernel stays there."""

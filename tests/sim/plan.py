@@ -24,6 +24,7 @@ KINDS = {
     "leave": 1,
     "stop": 2,
     "rules": 1,
+    "reach": 1,
     "pause": 3,
     "wake": 0.5,
     "drift": 0.5,
@@ -78,6 +79,9 @@ class Planner:
         if self._kinds["weather"] and dice.random() < 0.3:
             self._weather(0)
         time = INITDEAD + 2 * DEADTIME
+        if self._kinds["reach"]:
+            for name in self._names:
+                self._add(time, "reach", name, 2)
         end = time + LENGTH
         while time < end:
             time += int(dice.expovariate(1 / (DEADTIME * 0.7)))
@@ -116,6 +120,8 @@ class Planner:
                 self._add(time, kind, name)
         elif kind == "rules":
             self._add(time, kind, name, dice.choice(("on", "off")))
+        elif kind == "reach":
+            self._add(time, kind, name, dice.choice((0, 1, 2, 2)))
         elif kind == "pause":
             self._add(time, kind, name, dice.choice(PAUSES))
         elif kind == "wake":

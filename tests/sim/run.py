@@ -9,7 +9,7 @@ from tests.sim import faults
 from tests.sim.network import MS
 from tests.sim.plan import plan
 from tests.sim.scenario import Fault, Scenario
-from tests.sim.world import DEADTIME, INITDEAD, KEEPALIVE, MEETING, World
+from tests.sim.world import DEADTIME, INITDEAD, KEEPALIVE, MEETING, PING_SETTLE, World
 
 STEP = 25 * MS
 LEASE_PLUS = DEADTIME * 101 // 99
@@ -21,12 +21,14 @@ def bound(world: World) -> int:
 
     At worst those who have just started must take part: their wait. Then L+ (for a lease to end, or
     a promise, or until a master gives up, or the dead are fenced), every candidate's turn, a
-    keepalive for one that comes to nothing, trips and SETs. Drift included.
+    keepalive for one that comes to nothing, who gave way is to take part again, trips and SETs.
+    Drift included.
     """
     young = [n.clock() - n.daemon.start for n in world.nodes.values() if n.daemon is not None]
     wait = max(0, INITDEAD - min(young) // 1000)
     turns = (len(world.nodes) + 2) * KEEPALIVE // 2
-    return int((wait + LEASE_PLUS + turns) * 1.01) + TRIPS
+    pinged = PING_SETTLE if any(n.reach is not None for n in world.nodes.values()) else 0
+    return int((wait + LEASE_PLUS + turns + pinged) * 1.01) + TRIPS
 
 
 def play(scenario: Scenario, *, rules: bool = True, clocks_from: int = 0) -> World:

@@ -24,6 +24,7 @@ from tests.sim.watch import Watch
 KEEPALIVE = 100 * MS
 DEADTIME = 400 * MS
 INITDEAD = 820 * MS
+PING_SETTLE = 200 * MS
 BLOCKS = 16
 # How long those who were cut off from each other may take to agree, without a quorum: one of them
 # may have just started.
@@ -50,6 +51,7 @@ class World:
             initdead=INITDEAD * 1000,
             divisions=tuple(Division(n, BLOCKS, 0) for n in range(1, scenario.ids + 1)),
             join_delay=scenario.join_delay * 1000,
+            ping_settle=PING_SETTLE * 1000,
         )
         self.now = 0
         self.stall = 0.0  # how likely a daemon is stopped between computing and carrying out
