@@ -24,7 +24,6 @@ class Turn:
 
     def idle(self) -> bool:
         """Whether nothing is under way in the thread."""
-        self._under_way = {future for future in self._under_way if not future.done()}
         return not self._under_way
 
     async def take(self, call: Callable[[], T], *, waits: bool = False) -> T:
@@ -33,6 +32,7 @@ class Turn:
             return call()
         future = self._worker.submit(call)
         self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
         return await asyncio.wrap_future(future)
 
     async def close(self) -> None:
