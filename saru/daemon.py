@@ -53,7 +53,8 @@ class Daemon(abc.ABC):
         self._settings = settings
         self._book = Book(settings.divisions, boottime())
         kind = config.director.dataplane
-        self._dataplane: Dataplane | None = None if config.witness else made(kind)
+        mark = config.daemon.run / f"{config.cluster.name}.hurry"
+        self._dataplane: Dataplane | None = None if config.witness else made(kind, mark)
         self._pusher: Pusher | None = None
         self._guard: Guard | None = None
         if self._dataplane is not None:

@@ -50,15 +50,20 @@ class Pusher:
         self._pushes: dict[int, Push] = {}
         self._renews: dict[int, Renew] = {}
         self._drop = False
-        self._under_way = 0  # pushes
+        self._dropping = False  # under way
+        self._group: asyncio.TaskGroup | None = None  # of the pushes under way, while this runs
+        self._under_way = 0  # how many they are
         self._news = asyncio.Event()
         self.idle = asyncio.Event()  # all orders have been carried out
         self.idle.set()
 
     def push(self, push: Push) -> None:
-        """Order a table to be replaced."""
-        self._pushes[push.id] = push
-        self._order()
+        """Order a table to be replaced: at once, for a block may have no holder until it is."""
+        if self._group is None or self._drop or self._dropping:
+            self._pushes[push.id] = push
+            self._order()
+        else:
+            self._begin(self._group, push)
 
     def renew(self, renew: Renew) -> None:
         """Order a deadline to be moved."""
@@ -78,24 +83,35 @@ class Pusher:
 
     async def run(self) -> None:
         """Carry out orders for ever."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await self._news.wait()
-                if self._drop:
-                    self._drop = False
-                    await self.empty()
-                    self._dropped()
-                elif self._pushes:
-                    pushes, self._pushes = self._pushes, {}
-                    for push in pushes.values():
-                        self._under_way += 1
-                        group.create_task(self._set(push))
-                    await asyncio.sleep(0)  # they are called, in this order, before all else is
-                elif self._renews:
-                    await self._move(self._renews.pop(next(iter(self._renews))))
-                else:
-                    self._news.clear()
-                    self._rest()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                while True:
+                    await self._next(self._group)
+        finally:
+            self._group = None
+
+    async def _next(self, group: asyncio.TaskGroup) -> None:
+        """Carry out an order, when there is one."""
+        await self._news.wait()
+        if self._drop:
+            self._drop, self._dropping = False, True
+            await self.empty()
+            self._dropping = False
+            self._dropped()
+        elif self._pushes:
+            self._begin(group, self._pushes.pop(next(iter(self._pushes))))
+        elif self._renews:
+            await asyncio.sleep(0)  # a push that was begun just now is called before
+            if self._renews:  # no drop has come between
+                await self._move(self._renews.pop(next(iter(self._renews))))
+        else:
+            self._news.clear()
+            self._rest()
+
+    def _begin(self, group: asyncio.TaskGroup, push: Push) -> None:
+        self.idle.clear()
+        self._under_way += 1
+        group.create_task(self._set(push))
 
     def _rest(self) -> None:
         if not self._under_way and not self._news.is_set():

@@ -12,10 +12,14 @@ import ctypes
 import gc
 import logging
 import os
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
 PRIORITY = 10  # of 1 to 99: before everything ordinary, behind what the kernel does for its devices
+SWITCH = 0.0005
+"""Seconds that one thread keeps Python's lock from another at most: the loop and the thread that
+carries tables into the kernel must not keep each other from their work for milliseconds."""
 COLLECT_EVERY = 5.0  # seconds; between two collections of what has come and gone meanwhile
 COLLECT_ALL = 12  # every so many collections, one of everything
 _CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4  # <sys/mman.h>; on fault: what is used, not what could be
@@ -33,6 +37,7 @@ def run(work: Coroutine[Any, Any, None], *, wanted: bool) -> None:
 
 def enter() -> None:
     """Have this process, and the threads that it starts, go before ordinary ones from now on."""
+    sys.setswitchinterval(SWITCH)
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
     except OSError as why:

@@ -33,12 +33,15 @@ def fixed(config: Config) -> tuple[Config, str]:
     return structs.replace(config, director=director), why
 
 
-def made(kind: DataplaneKind) -> Dataplane:
-    """The data plane that `chosen` names for this kind; not opened yet."""
+def made(kind: DataplaneKind, mark: Path | None = None) -> Dataplane:
+    """The data plane that `chosen` names for this kind; not opened yet.
+
+    `mark` is a file by which a daemon may have the kernel hurry (`saru.dataplane.hurry`).
+    """
     if chosen(kind)[0] is DataplaneKind.MODULE:
         from saru.dataplane.module import Module
 
         return Module()
     from saru.dataplane.nftables import Nftables
 
-    return Nftables()
+    return Nftables(mark=mark)

@@ -8,34 +8,21 @@ elements. Netfilter's hooks run within an RCU read-side critical section, so who
 grace period of RCU after the acknowledgement knows that no packet is judged by the old ones any
 more. A process can do that: membarrier's global command is a grace period where more than one CPU
 is online (and none is "nohz_full": there it is refused), and closing a packet socket always is.
-
-Such a period takes some milliseconds, because RCU leaves the CPUs alone and waits for their ticks.
-Asked to hurry, it asks the CPUs instead, and takes a tenth of one: the same proof, sooner.
-/sys/kernel/rcu_expedited is how root asks. It is the whole machine's, so it is 1 only while a
-`hurried` period lasts, and whoever finds it 1 leaves it so: the host's administrator, or somebody
-who will put it back himself, has set it. Thus no order of reading and writing by several who do
-this leaves it 1 in the end. (Killed within that tenth of a millisecond, one does; then the kernel
-hurries its grace periods until the next boot, which costs a busy CPU an interrupt for each.) Where
-/sys is read-only, as in most containers, and where the administrator has set rcu_normal, there is
-no hurry.
+It takes some milliseconds; `hurry` has one that takes less, where the host permits it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from saru.errors import OutageError
 
 _GLOBAL = 1  # MEMBARRIER_CMD_GLOBAL
 _NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
-_EXPEDITED = "/sys/kernel/rcu_expedited"
-_NORMAL = "/sys/kernel/rcu_normal"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,34 +48,6 @@ class Grace:
     async def close(self) -> None:
         """Wait for what is under way."""
         await asyncio.to_thread(self._worker.shutdown)
-
-
-def hurried() -> bool:
-    """As `wait`, in a tenth of a millisecond, where this host lets us; False if it does not."""
-    with contextlib.suppress(OSError), _hurry():
-        wait()
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def _hurry() -> Iterator[None]:
-    """Grace periods hurry meanwhile. Raises OSError where they do not."""
-    with open(_NORMAL, "rb", buffering=0) as normal:
-        if normal.read(1) != b"0":
-            raise OSError(f"{_NORMAL} forbids it")
-    switch = os.open(_EXPEDITED, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        ours = os.pread(switch, 1, 0) == b"0"
-        if ours:
-            os.pwrite(switch, b"1", 0)
-        try:
-            yield
-        finally:
-            if ours:
-                os.pwrite(switch, b"0", 0)
-    finally:
-        os.close(switch)
 
 
 def wait() -> None:

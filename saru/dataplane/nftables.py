@@ -33,6 +33,7 @@ import errno
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import msgspec
 
@@ -40,7 +41,8 @@ from saru import nft
 from saru.core.term import Version
 from saru.dataplane import Event, Table, TableState, elements, sets, usage
 from saru.dataplane.bounds import Clocks, bounds, read
-from saru.dataplane.grace import Grace, hurried
+from saru.dataplane.grace import Grace
+from saru.dataplane.hurry import Hurry
 from saru.dataplane.layout import definitions, held_set, until_set
 from saru.dataplane.netfilter import Netfilter, RefusedError
 from saru.dataplane.turn import Turn
@@ -66,13 +68,15 @@ class _Kept:
 class Nftables:
     """The data plane `nftables`; see `saru.dataplane.Dataplane` for the contract.
 
-    `clocks` reads the clocks that deadlines are computed by.
+    `clocks` reads the clocks that deadlines are computed by; without the file `mark` blocks
+    are let go without hurry.
     """
 
     name = "nftables"
 
-    def __init__(self, clocks: Callable[[], Clocks] = read) -> None:
+    def __init__(self, clocks: Callable[[], Clocks] = read, mark: Path | None = None) -> None:
         self._clocks = clocks
+        self._hurry = Hurry(mark)
         self._turn = Turn()
         self._grace = Grace()
         self._link: Netfilter | None = None
@@ -92,6 +96,7 @@ class Nftables:
             link.close()
             raise
         self._link = link
+        self._hurry.mend()
 
     async def close(self) -> None:
         """Wait for what is under way and let go; the tables stay as they are."""
@@ -108,7 +113,7 @@ class Nftables:
             there = self._replace(
                 table.id, lambda there, now: _succeeds(there, table, now), define=True
             )
-            return _only_adds(there, table) or hurried()
+            return _only_adds(there, table) or self._hurry.period()
 
         if not await self._turn.take(replace, waits=True):
             await self._grace.period()
@@ -126,7 +131,7 @@ class Nftables:
 
         def remove() -> tuple[bool, bool]:
             there = self._delete(id)
-            return there, not there or hurried()
+            return there, not there or self._hurry.period()
 
         there, let_go = await self._turn.take(remove, waits=True)
         if not let_go:

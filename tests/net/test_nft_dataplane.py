@@ -20,7 +20,7 @@ import pytest
 from saru import nft
 from saru.core.blocks import Sense
 from saru.core.settings import Division
-from saru.dataplane import EventKind, TableState, grace, layout
+from saru.dataplane import EventKind, TableState, grace, hurry, layout
 from saru.dataplane.nftables import Nftables
 from saru.errors import OutageError, SaruError, StaleError
 from tests import dataplane_checks as checks
@@ -232,43 +232,73 @@ def test_waiting_for_the_cpus_does_not_need_membarrier(monkeypatch: pytest.Monke
     grace.wait()
 
 
+@pytest.fixture
+def switches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, Path]:
+    """Files in the place of the machine's two switches, which are not there yet."""
+    found = tmp_path / "rcu_expedited", tmp_path / "rcu_normal"
+    for name, path in zip(("_EXPEDITED", "_NORMAL"), found, strict=True):
+        monkeypatch.setattr(hurry, name, str(path))
+    return found
+
+
 def test_the_kernel_hurries_only_while_somebody_waits(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    switches: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    switch, forbidden = tmp_path / "rcu_expedited", tmp_path / "rcu_normal"
-    monkeypatch.setattr(grace, "_EXPEDITED", str(switch))
-    monkeypatch.setattr(grace, "_NORMAL", str(forbidden))
-    assert not grace.hurried()  # there is no such thing here
+    switch, forbidden = switches
+    mark = tmp_path / "mark"
+    one = hurry.Hurry(mark)
+    assert not one.period()  # there is no such thing here
     switch.write_text("0\n")
     forbidden.write_text("0\n")
-    with grace._hurry():
+    with one._hurried(mark):
         assert switch.read_text() == "1\n"
-    assert grace.hurried()
+        assert mark.exists()
+    assert one.period()
     assert switch.read_text() == "0\n"
+    assert not mark.exists()
     switch.write_text("1\n")  # the administrator's
-    assert grace.hurried()
+    assert one.period()
+    one.mend()
     assert switch.read_text() == "1\n"
     forbidden.write_text("1\n")
-    assert not grace.hurried()
+    assert not one.period()
+    assert not hurry.Hurry(None).period()
 
 
-@pytest.mark.parametrize("hurry", [True, False])
-def test_blocks_are_let_go_with_and_without_hurry(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hurry: bool
+def test_the_hurry_of_one_who_was_killed_ends_when_the_next_one_starts(
+    switches: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    if not hurry:
-        monkeypatch.setattr(grace, "_EXPEDITED", str(tmp_path / "missing"))
+    mark = tmp_path / "mark"
+    switches[0].write_text("1\n")
+    mark.touch()
 
-    async def work(plane: Nftables) -> None:
-        for serial, held in enumerate((0b1111, 0b0110, 0b1110, 0), 1):
-            await plane.set(table(1, serial, held=held))
-            found = (await plane.get(1)).table
-            assert found is not None
-            assert found.held == held
-        assert await plane.delete(1)
-        assert not await plane.delete(1)
+    async def start() -> None:
+        plane = Nftables(mark=mark)
+        await plane.open()
+        await plane.close()
 
-    on_a_plane(work)
+    asyncio.run(start())
+    assert switches[0].read_text() == "0\n"
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("hurried", [True, False])
+def test_blocks_are_let_go_with_and_without_hurry(hurried: bool, tmp_path: Path) -> None:
+    async def work() -> None:
+        plane = Nftables(mark=tmp_path / "mark" if hurried else None)
+        await plane.open()
+        try:
+            for serial, held in enumerate((0b1111, 0b0110, 0b1110, 0), 1):
+                await plane.set(table(1, serial, held=held))
+                found = (await plane.get(1)).table
+                assert found is not None
+                assert found.held == held
+            assert await plane.delete(1)
+            assert not await plane.delete(1)
+        finally:
+            await plane.close()
+
+    asyncio.run(work())
 
 
 def test_many_tables_at_once() -> None:
