@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,8 @@ SETTLE = 0.05
 """Seconds."""
 TRIES = 10
 """How often a run is made until the machine does not stand still in it; the last one counts."""
+LOOK, TELL = 1.0, 30.0
+"""Seconds from one look at false takeovers, and from one line about them, to the next."""
 LIMIT = 60.0
 """Seconds after which a port that has no answer counts as lost for good."""
 
@@ -163,9 +166,9 @@ def outages(interval: float, runs: int, folder: Path, say: Say) -> dict[str, Any
 
 @contextlib.contextmanager
 def hogs() -> Iterator[None]:
-    """Two busy programs for each core."""
+    """A busy program for each core."""
     words = [sys.executable, "-c", "while True: pass"]
-    running = [subprocess.Popen(words) for _ in range(2 * (os.cpu_count() or 1))]
+    running = [subprocess.Popen(words) for _ in range(os.cpu_count() or 1)]
     try:
         yield
     finally:
@@ -174,8 +177,45 @@ def hogs() -> Iterator[None]:
             one.wait()
 
 
+class Tally:
+    """False takeovers of some contenders with one interval, apart where the machine stood still."""
+
+    def __init__(self, interval: float, made: list[Contender], stalls: Stalls) -> None:
+        self.counted: Counter[str] = Counter()
+        self.stalled: Counter[str] = Counter()
+        self._interval = interval
+        self._made = made
+        self._stalls = stalls
+        self._before = self._takeovers()
+        self._looked = time.monotonic_ns()
+
+    def look(self) -> None:
+        """Count what has happened since the last time.
+
+        Whoever was given up then, last beat three intervals before that.
+        """
+        now, looked = self._takeovers(), time.monotonic_ns()
+        since = self._looked - int(4 * self._interval * 1e9)
+        stood_still = self._stalls.worst(since, looked) > self._interval
+        (self.stalled if stood_still else self.counted).update(now - self._before)
+        self._before, self._looked = now, looked
+
+    def _takeovers(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for one in self._made:
+            total[one.name] += one.takeovers()
+        return total
+
+    def found(self) -> dict[str, Any]:
+        """By contender: those that count, and those while the machine stood still."""
+        return {
+            kind.name: {"counted": self.counted[kind.name], "stalled": self.stalled[kind.name]}
+            for kind in KINDS
+        }
+
+
 def false_takeovers(
-    interval: float, seconds: float, clusters: int, folder: Path, say: Say
+    interval: float, chosen: argparse.Namespace, folder: Path, say: Say
 ) -> dict[str, Any]:
     """How often each gave somebody up who was there, in so many seconds beside hogs.
 
@@ -185,44 +225,45 @@ def false_takeovers(
         stalls = stack.enter_context(Stalls())
         made = [
             stack.enter_context(contender(kind, folder / f"{kind.name}{number}", interval))
+            for number in range(chosen.clusters)
             for kind in KINDS
-            for number in range(clusters)
         ]
-
-        def takeovers() -> dict[str, int]:
-            total = dict.fromkeys((kind.name for kind in KINDS), 0)
-            for one in made:
-                total[one.name] += one.takeovers()
-            return total
-
-        before = takeovers()
-        with hogs():
-            began = time.monotonic_ns()
-            end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0:
-                time.sleep(min(left, 30.0))
-                so_far = {name: count - before[name] for name, count in takeovers().items()}
-                say(f"{interval:g} s, hogged, {left:.0f} s to go: {so_far}")
-            found = {name: count - before[name] for name, count in takeovers().items()}
-        return {**found, "stalls": stalls.longer_than(interval, began)}
+        stack.enter_context(hogs())
+        tally = Tally(interval, made, stalls)
+        began = told = time.monotonic()
+        while (left := began + chosen.hogs - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK))
+            tally.look()
+            if time.monotonic() > told + TELL:
+                told = time.monotonic()
+                say(f"{interval:g} s, hogged, {left:.0f} s to go: {tally.found()}")
+        return {**tally.found(), "stalls": stalls.longer_than(interval, int(began * 1e9))}
 
 
-def summary(times: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(times), "worst": max(times), "best": min(times)}
+def summary(runs: dict[str, list[float]]) -> dict[str, Any]:
+    """The runs that count, and the worst of all there were."""
+    times, disturbed = runs["times"], runs["disturbed"]
+    return {
+        "median": statistics.median(times),
+        "worst": max(times),
+        "worst of all": max(times + disturbed),
+        "best": min(times),
+        **runs,
+    }
 
 
 def measure(chosen: argparse.Namespace, say: Say) -> list[dict[str, Any]]:
     """One entry per interval."""
     found = []
-    for interval in chosen.interval:
-        with tempfile.TemporaryDirectory(prefix="saru-failover-") as text:
-            folder = Path(text)
+    with tempfile.TemporaryDirectory(prefix="saru-failover-") as text:
+        for interval in chosen.interval:
+            folder = Path(text) / f"{interval:g}"
             if chosen.hogs:
-                false = false_takeovers(interval, chosen.hogs, chosen.clusters, folder, say)
+                false = false_takeovers(interval, chosen, folder, say)
                 found.append({"interval": interval, "false_takeovers": false})
                 continue
             figures = {
-                fault: {name: {**summary(runs["times"]), **runs} for name, runs in by_name.items()}
+                fault: {name: summary(runs) for name, runs in by_name.items()}
                 for fault, by_name in outages(interval, chosen.runs, folder, say).items()
             }
             found.append({"interval": interval, "faults": figures})
@@ -232,7 +273,8 @@ def measure(chosen: argparse.Namespace, say: Say) -> list[dict[str, Any]]:
 def show(found: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
     """The table, for people."""
     several = f" on each of {chosen.clusters} networks at once" if chosen.clusters > 1 else ""
-    title = "ms without an answer; disturbed: runs left out, for the machine stood still in them"
+    title = "ms without an answer; disturbed runs, in which the machine stood still, count in"
+    title += ' "worst of all" alone'
     if chosen.hogs:
         title = f"false takeovers in {chosen.hogs:g} s{several}, all cores hogged"
     table = Table(title=title, title_justify="left", box=None)
@@ -243,12 +285,13 @@ def show(found: list[dict[str, Any]], chosen: argparse.Namespace) -> None:
         interval = f"{entry['interval']:g} s"
         if chosen.hogs:
             false = entry["false_takeovers"]
-            table.add_row(
-                interval, "", *(str(false[kind.name]) for kind in KINDS), str(false["stalls"])
-            )
+            for what in ("counted", "stalled"):
+                counts = [str(false[kind.name][what]) for kind in KINDS]
+                times = "" if what == "counted" else f"{false['stalls']} times"
+                table.add_row(interval, what, *counts, times)
             continue
         for fault, by_name in entry["faults"].items():
-            for what in ("median", "worst"):
+            for what in ("median", "worst", "worst of all"):
                 figures = [by_name[kind.name][what] for kind in KINDS]
                 texts = [f"{figure:.1f}" for figure in figures]
                 ratio = f"{figures[1] / figures[0]:.3f}"
@@ -275,6 +318,7 @@ def main(words: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of everything's end
     chosen.interval = chosen.interval or ([0.1, 0.01] if chosen.hogs else [1.0, 0.1, 0.01])
     found = measure(chosen, lambda text: print(f"failover: {text}", file=sys.stderr, flush=True))
     show(found, chosen)

@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+
+from tests.bench.stalls import PRIORITY, Stalls
 
 HERE = Path(__file__).parent
 
@@ -39,3 +44,35 @@ def test_how_late_timers_are(tmp_path: Path) -> None:
     for found in modes.values():
         assert found["timers"] > 0
         assert found["median_us"] <= found["p99_us"] <= found["latest_us"]
+
+
+def test_for_how_long_moving_blocks_have_no_holder(tmp_path: Path) -> None:
+    words = [sys.executable, str(HERE / "moves"), "--rounds", "1", "--json", str(tmp_path / "f")]
+    subprocess.run(words, check=True)
+    changes = json.loads((tmp_path / "f").read_text())["changes"]
+    assert list(changes)[::5] == ["drain", "start"]
+    for found in changes.values():
+        assert len(found["gaps"]) + len(found["left_out"]) == 1
+
+
+def test_a_machine_that_stands_still_is_noticed() -> None:
+    with Stalls() as stalls:
+        began = time.monotonic_ns()
+        here = threading.Thread(target=stand_still, args=(stalls,))
+        here.start()
+        here.join()
+        assert stalls.worst(began, time.monotonic_ns()) > 0
+        assert stalls.longer_than(0, began) > 0
+
+
+def stand_still(stalls: Stalls) -> None:
+    """Keep the core from everybody for 10 ms at a time, until that is noticed."""
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY + 1))
+    end = time.monotonic() + 30
+    while not stalls.longer_than(0, 0) and time.monotonic() < end:
+        until = time.monotonic() + 0.01
+        while time.monotonic() < until:
+            pass
+        time.sleep(0.01)
