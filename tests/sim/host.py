@@ -66,6 +66,7 @@ class Host(abc.ABC, Generic[Core]):
         self._drop = False
         self._busy = False
         self._wake_at = 0
+        self.slow_kernel = 0  # us; so much longer each call to the kernel takes
 
     # --- what kinds of daemon differ in ---------------------------------------------------------
 
@@ -237,7 +238,7 @@ class Host(abc.ABC, Generic[Core]):
     def _call(self, takes: Callable[[], None], returned: Callable[[Core], Iterable[Any]]) -> None:
         """A call to the kernel: has its effect at some moment, and returns later."""
         self._busy = True
-        first = int(self.dice.expovariate(1 / SET_BEGINS))
+        first = self.slow_kernel + int(self.dice.expovariate(1 / SET_BEGINS))
         then = first + int(self.dice.expovariate(1 / SET_RETURNS))
 
         def returns() -> None:

@@ -6,9 +6,14 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import os
+import re
+
+import pytest
 
 from saru.core.action import Change
+from saru.core.invariants import InvariantError
 from tests.sim.ensemble.plan import plan
+from tests.sim.ensemble.planted import RANDOM, SCRIPTED, UNSEEN
 from tests.sim.ensemble.run import play, run
 from tests.sim.ensemble.scenario import parse
 
@@ -22,6 +27,7 @@ RUNS = {
     (4, True): 40,
 }
 TIMES = int(os.environ.get("SARU_SIM_RUNS", "1"))
+PLANTED_LIMIT = 150  # runs; the slowest of them is seen in some thirty
 SEEN = (Change.LAPSED, Change.FENCED, Change.MASTER, Change.RESIGNED, Change.FAILSAFE, Change.LEFT)
 
 
@@ -30,6 +36,16 @@ def some_runs(directors: int, failsafe: bool, seeds: range) -> collections.Count
     for seed in seeds:
         total.update(run(seed, directors, failsafe).count)
     return total
+
+
+def until_it_fails(failsafe: bool, breach: str) -> None:
+    """Run seed after seed until one fails as expected; other failures show nothing."""
+    for seed in range(PLANTED_LIMIT):
+        try:
+            run(seed, 3, failsafe)
+        except InvariantError as error:
+            if re.search(breach, str(error).partition("\n")[0]):
+                raise
 
 
 def test_never_two_and_every_block_held_again() -> None:
@@ -45,6 +61,30 @@ def test_never_two_and_every_block_held_again() -> None:
     seen = {change.value: total[change] for change in SEEN}
     print(f"{sum(RUNS.values()) * TIMES} runs saw {seen}")
     assert all(seen.values()), f"the runs are too tame to prove anything: {seen}"
+
+
+@pytest.mark.parametrize("rule", RANDOM)
+def test_a_missing_rule_is_noticed(rule: str) -> None:
+    plant, failsafe, breach = RANDOM[rule]
+    with plant(), pytest.raises(InvariantError, match=breach):
+        until_it_fails(failsafe, breach)
+
+
+@pytest.mark.parametrize("rule", SCRIPTED)
+def test_a_missing_rule_is_noticed_by_a_script(rule: str) -> None:
+    plant, script, breach = SCRIPTED[rule]
+    script()
+    with plant(), pytest.raises(InvariantError, match=breach):
+        script()
+
+
+@pytest.mark.parametrize("rule", UNSEEN)
+def test_a_rule_with_another_behind_it(rule: str) -> None:
+    """When one of these fails, that rule is needed by itself: tell so, and move it."""
+    plant, _ = UNSEEN[rule]
+    with plant():
+        for seed in range(3):
+            run(seed, 3, failsafe=seed == 2)
 
 
 def test_a_run_is_told_as_a_script_that_replays_it() -> None:

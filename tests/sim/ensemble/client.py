@@ -47,6 +47,7 @@ class Client:
         self._queue: list[tuple[tuple[Op, ...], Done, Callable[[], None] | None]] = []
         self._arrival = 0
         self._answered = 0
+        self._held_back = False  # an answer is under way that does not get through
         self._connect()
 
     # --- connection -----------------------------------------------------------------------------
@@ -94,7 +95,7 @@ class Client:
 
     def _attach(self, server: Server) -> None:
         self._turn += 1
-        self.server = server
+        self.server, self._held_back = server, False
         self._answered = self.now
         self._arrival = self.now
         server.clients.add(self)
@@ -102,9 +103,19 @@ class Client:
         self._ping()
 
     def hung_up(self, server: Server) -> None:
-        """The server has closed the connection, or is gone."""
-        if self.server is server:
-            self._owner.awake(lambda: self._break(server))
+        """The server has closed the connection, or is gone: that comes after what it has said."""
+        turn = self._turn
+        server.clients.discard(self)
+
+        def arrives() -> None:
+            if turn != self._turn:
+                return
+            if server.number in self.unreachable or self._held_back:
+                self.ensemble.at(self.now + RETRY, arrives)
+            else:
+                self._soon(lambda: self._owner.awake(lambda: self._break(server)))
+
+        arrives()
 
     def close(self) -> None:
         """End without a word: the daemon is dead."""
@@ -207,7 +218,7 @@ class Client:
 
     def _answer(self, reply: Reply, place: int) -> None:
         if not self._reached():
-            turn = self._turn
+            turn, self._held_back = self._turn, True
 
             def again() -> None:
                 if turn == self._turn:
@@ -215,6 +226,7 @@ class Client:
 
             self.ensemble.at(self.now + RETRY, again)
             return
+        self._held_back = False
 
         def arrives() -> None:
             if not self._queue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from saru.core.action import SendBeat
@@ -24,6 +25,10 @@ Event = Callable[[EnsembleCoordinator], Sequence[Any]]
 DRIFT = 0.01
 
 
+def _later(caught: list[Callable[[], None]], done: Callable[[Reply], None], reply: Reply) -> None:
+    caught.append(lambda: done(reply))
+
+
 class Director(Host[EnsembleCoordinator]):
     """A host, its daemon, and the daemon's connection to ZooKeeper."""
 
@@ -36,6 +41,7 @@ class Director(Host[EnsembleCoordinator]):
         self._held_up: list[Callable[[EnsembleCoordinator], Any]] = []
         self.unreachable: set[int] = set()  # servers
         self._late = (0, 0)
+        self.caught: dict[str, list[Callable[[], None]]] = {}  # what is read of these is held back
         self._badge: str | None = None  # how the name of the own election node begins
         self._seat: str | None = None  # its path, once that is known
         self._elected = False
@@ -140,8 +146,16 @@ class Director(Host[EnsembleCoordinator]):
         *ops: Op,
         watch: Callable[[], None] | None = None,
     ) -> None:
+        caught = self.caught.get(ops[0].path)
+        if caught is not None and ops[0].kind in ("get", "children"):
+            done = partial(_later, caught, done)
         if self.client is not None:
             self.client.ask(done, *ops, watch=watch)
+
+    def release(self, path: str) -> None:
+        """What has been read of a znode, and held back, is seen to now; no more is held back."""
+        for seen in self.caught.pop(path, ()):
+            seen()
 
     # --- requests -------------------------------------------------------------------------------
 

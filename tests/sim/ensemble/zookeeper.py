@@ -320,7 +320,7 @@ class Ensemble:
                 server.tree.pop(path, None)
             else:
                 server.tree[path] = node
-            keys += [path, path.rpartition("/")[0] + "/"]
+            keys += [path, path + "/"]  # a directory changes when a node in it comes or goes
         for key in dict.fromkeys(keys):
             for watch in server.watches.pop(key, {}).values():
                 watch()
