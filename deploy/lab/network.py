@@ -111,9 +111,10 @@ class Network:
     def remove_director(self, name: str) -> None:
         """What a power cut leaves of a director that is no guest: nothing.
 
-        Its cables go first, so that it says no last word.
+        Its cables go first, so that it says no last word; the VIP's after those of the beats, or it
+        would still tell the others that no client reaches it.
         """
-        ports = [leg.port for leg in topology.director(name).legs()]
+        ports = [leg.port for leg in reversed(topology.director(name).legs())]
         _ip(self.lab, *(f"link set {port} down" for port in ports))
         # Deleted by name: those of a namespace go some time after it, and boot makes them anew.
         _ip(self.lab, *(f"link delete {port}" for port in ports))
