@@ -23,6 +23,9 @@ from deploy.lab.cache import PROJECT
 MODEL = PROJECT / "saru" / "core" / "model" / "never_two.pml"
 MEMORY = 3500  # MB, for one search
 DEPTH = 1_000_000  # steps
+# Whether the model's own arrays are used within their bounds is checked in the other searches: that
+# takes a third of the time.
+FAST = ("-O2", "-DNOBOUNDCHECK")
 
 # What is looked at completely, in every run of the tests.
 PROVED = {
@@ -78,15 +81,15 @@ REACHED = {
 }
 
 
-def search(macros: str, where: Path, optimized: str = "-O0", depth: int = DEPTH) -> str:
+def search(macros: str, where: Path, how: tuple[str, ...] = ("-O0",), depth: int = DEPTH) -> str:
     """What the checker says of an instance. Fails where spin or the compiler does.
 
-    To optimize pays for the long searches alone.
+    `how` it is compiled: `FAST` pays for the long searches alone.
     """
     defined = [f"-D{macro}" for macro in shlex.split(macros)]
     limits = [f"-DMEMLIM={MEMORY}", "-DSAFETY", "-DVECTORSZ=512"]
     run(where, "spin", "-a", *defined, str(MODEL))
-    run(where, "cc", optimized, *limits, "-o", "pan", "pan.c")
+    run(where, "cc", *how, *limits, "-o", "pan", "pan.c")
     begin, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     said = run(where, "./pan", "-n", f"-m{depth}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - used
@@ -119,7 +122,7 @@ def complete(said: str) -> bool:
 
 @pytest.mark.parametrize("instance", LOOKED_AT)
 def test_never_two(instance: str, tmp_path: Path) -> None:
-    said = search(LOOKED_AT[instance], tmp_path, optimized="-O1")
+    said = search(LOOKED_AT[instance], tmp_path, how=FAST)
     assert "errors: 0" in said, said
     assert complete(said), said
 
