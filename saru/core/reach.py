@@ -31,7 +31,7 @@ class Yielding:
     def __init__(self, settle: int) -> None:
         self.reach: Reach | None = None  # None: not known, or there are no ping nodes
         self.yields = False
-        self._settle = settle
+        self.settle = settle
         self._since: int | None = None  # since when it should be otherwise
 
     def look(self, others: Iterable[Reach], now: int) -> bool:
@@ -51,7 +51,7 @@ class Yielding:
             return False
         if self._since is None:
             self._since = now
-        if now < self._since + self._settle:
+        if now < self._since + self.settle:
             return False
         self._since = None
         self.yields = not self.yields
@@ -60,4 +60,4 @@ class Yielding:
     def times(self) -> Iterator[int]:
         """When time alone changes it."""
         if self._since is not None:
-            yield self._since + self._settle
+            yield self._since + self.settle

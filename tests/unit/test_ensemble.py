@@ -33,6 +33,7 @@ from saru.core.ensemble.record import (
     Roll,
     term_of,
 )
+from saru.core.reach import Reach
 from saru.core.settings import Division, Membership, Quorum, Settings, plus
 from saru.core.share import Share
 from saru.core.term import Session, Term, Version
@@ -336,3 +337,18 @@ def test_a_withdrawal_is_asked_until_it_is_done() -> None:
     core.disconnected(START + 3 * MS)
     assert only(Withdraw, core.connected(START + 4 * MS))
     assert not only(Stand, core.withdrawn(START + 5 * MS))
+
+
+def test_who_reaches_fewer_ping_nodes_gives_way() -> None:
+    core = registered(nodes="")
+    master(core, old_document(("b", NODE - 3)), base=4)
+    now = START + 2 * MS
+    core.reaches(Reach(1, b"mark"), now)
+    core.roll(Roll(NODE, {"a": NODE, "b": NODE - 3}), now)
+    there = account("b", NODE - 3, TERM, 0xFFFF, seq=2, reach=Reach(2, b"mark"))
+    (store,) = only(Store, core.account(there, now))
+    allocation = store.document.allocation
+    assert allocation.bitmap("b", Session(NODE - 3, 1)) == 0xFFFF
+    assert not only(Store, core.stored(1, store.document.version, 5, now))
+    (store,) = only(Store, core.reaches(Reach(2, b"mark"), now))
+    assert store.document.allocation.bitmap("b", Session(NODE - 3, 1)).bit_count() == 8

@@ -10,6 +10,7 @@ from saru.core.ensemble.action import EnsembleAction, Evict, Proclaim, Store
 from saru.core.ensemble.failsafe import Failsafe
 from saru.core.ensemble.record import Account, Document, Reign, Roll
 from saru.core.ensemble.roster import Roster
+from saru.core.ensemble.ways import Ways
 from saru.core.granting import Director, Granting, Standing
 from saru.core.invariants import well_formed
 from saru.core.settings import Quorum, Settings
@@ -37,6 +38,7 @@ class EnsembleMastership:
         self._proclaimed = self._proclaiming = False
         self._owing: dict[str, int] = {}  # since when a registered director owes an answer
         self._told: dict[str, Standing] = {}
+        self._ways = Ways(settings.ping_settle)
 
     # --- what is learnt -------------------------------------------------------------------------
 
@@ -107,6 +109,8 @@ class EnsembleMastership:
             return
         directors = roster.directors(now)
         yield from self._tell(directors)
+        yield from self._ways.look(directors, roster.accounts, now)
+        directors = tuple(self._ways.given(director) for director in directors)
         self._count_owing(directors, now)
         anew = roster.outdated(directors) if self._settings.failsafe else ()
         made = [number for number in anew if number in self._made]
@@ -209,5 +213,6 @@ class EnsembleMastership:
     def times(self) -> Iterator[int]:
         """When time alone changes something here."""
         yield from self.roster.times()
+        yield from self._ways.times()
         for since in self._owing.values():
             yield since + self._settings.lease_plus + 1
