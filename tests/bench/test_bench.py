@@ -76,3 +76,14 @@ def stand_still(stalls: Stalls) -> None:
         while time.monotonic() < until:
             pass
         time.sleep(0.01)
+
+
+def test_what_a_cluster_costs_zookeeper(tmp_path: Path) -> None:
+    words = [str(HERE / "zookeeper"), "--directors", "3", "--seconds", "1"]
+    subprocess.run([sys.executable, *words, "--json", str(tmp_path / "f")], check=True)
+    (case,) = json.loads((tmp_path / "f").read_text())["cases"]
+    assert case["directors"] == 3
+    assert case["znodes"] > 3 * 3
+    assert case["watches"] > 0
+    assert case["requests_per_s"] > 0
+    assert case["change_watch_events"] > 0
