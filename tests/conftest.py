@@ -47,8 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--nemesis-guests", type=float, default=45, metavar="SECONDS", help="in the lab (45)"
     )
     group.addoption(
-        "--nemesis-zookeeper", type=float, default=45, metavar="SECONDS",
-        help="for each cluster with ZooKeeper (45)",
+        "--nemesis-zookeeper", type=float, default=20, metavar="SECONDS",
+        help="for each cluster with ZooKeeper (20)",
     )  # fmt: skip
     group.addoption("--nemesis-seed", type=int, metavar="N", help="the same faults once more")
 

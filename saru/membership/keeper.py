@@ -78,6 +78,8 @@ class Keeper:
         self._hang = hang
         self._ran_at = boottime()
         self._ended = threading.Event()
+        self._stopping = threading.Lock()
+        self._stopped = False
         self._open: set[asyncio.Future[Any]] = set()
         timeout = zookeeper.session_timeout / SECOND
         tls = zookeeper.tls
@@ -124,10 +126,14 @@ class Keeper:
                 await closed
 
     def _stop(self) -> None:
-        """In a thread of its own: it takes its time."""
-        with contextlib.suppress(kazoo.KazooException, OSError):  # then the session expires
-            self._client.stop()
-            self._client.close()
+        """In a thread of its own: it takes its time. Who comes second waits for the first."""
+        with self._stopping:
+            if self._stopped:
+                return
+            self._stopped = True
+            with contextlib.suppress(kazoo.KazooException, OSError):  # then the session expires
+                self._client.stop()
+                self._client.close()
 
     def _ran(self) -> None:
         """The event loop runs."""

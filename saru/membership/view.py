@@ -12,7 +12,7 @@ from saru.membership.znode import LostError, Tie
 _AGAIN = 0.01  # seconds; the word that the connection is gone is on its way then
 
 Read = Callable[[Watch], Awaitable[bool]]
-"""Reads once, and has `watch` called when that is no longer so; False: there is no need to again"""
+"""Reads once, and has `watch` called when that is no longer so; False: never again."""
 
 
 class View:

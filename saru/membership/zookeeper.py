@@ -12,12 +12,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any
 
 import msgspec
 
-from saru import status, znodes
+from saru import status
 from saru.config_tree import Config
 from saru.core.ensemble.action import (
     EnsembleAction,
@@ -32,7 +31,7 @@ from saru.core.ensemble.action import (
     Withdraw,
 )
 from saru.core.ensemble.coordinator import EnsembleCoordinator
-from saru.core.ensemble.record import ABSENT, Account, Roll, term_of
+from saru.core.ensemble.record import Account, term_of
 from saru.core.settings import Settings
 from saru.core.share import Order
 from saru.core.term import Term
@@ -42,8 +41,9 @@ from saru.membership.entrance import enter
 from saru.membership.errands import DeposedError, Errands
 from saru.membership.keeper import Keeper, Watch
 from saru.membership.places import Places, mark
+from saru.membership.readings import Readings
 from saru.membership.terms import DifferingError, agree
-from saru.membership.view import View
+from saru.membership.view import Read, View
 from saru.membership.znode import LostError, RacedError, Tie, Znode
 
 Event = Callable[..., list[EnsembleAction]]
@@ -76,8 +76,10 @@ class ZookeeperMembership:
         self._places = Places(config.zookeeper.root, config.cluster.name)
         self._get_core = core
         self._do = do
-        self._on_order = on_order
         self._on_fault = on_fault
+        self._readings = Readings(
+            self._session, self._places, self._name, self._blocks, core, self._answer, on_order
+        )
         self._auth: tuple[tuple[str, str], ...] = ()
         self._keeper: Keeper | None = None
         self._errands: Errands | None = None
@@ -175,10 +177,8 @@ class ZookeeperMembership:
         self._there.set()
         self._tell(self._core.connected)
         if not self._views:
-            self._watch(self._see_reign)
-            self._watch(self._see_order)
-            for division in self._settings.divisions:
-                self._watch(partial(self._see_document, division.id))
+            for read in self._readings.of_all():
+                self._watch(read)
         for view in self._views:
             view.look()
         if self._won and self._won != self._election[1]:
@@ -286,10 +286,13 @@ class ZookeeperMembership:
         self._election = (term_of(found.czxid), path)
         self._answer(self._core.elected, found.czxid)
         if not self._office:
-            accounts: dict[str, asyncio.Task[None]] = {}
-            for read in (self._see_roll, self._see_movers):
-                self._office.append(self._watch(read))
-            self._office.append(self._watch(partial(self._see_accounts, accounts)))
+            self._office += map(self._watch, self._readings.of_master(self._watch_too))
+
+    def _watch_too(self, read: Read) -> asyncio.Task[None]:
+        """What a master finds out that it has to watch."""
+        task = self._watch(read)
+        self._office.append(task)
+        return task
 
     def _withdraw(self) -> None:
         if self._candidacy is not None:
@@ -299,77 +302,15 @@ class ZookeeperMembership:
         for task in office:
             task.cancel()
 
-    # --- what there is --------------------------------------------------------------------------
-
-    async def _see_reign(self, watch: Watch) -> bool:
-        found = await self._session.read(self._places.master, watch)
-        if found is not None:
-            self._answer(self._core.reign, znodes.decode_reign(found.data))
-        return True
-
-    async def _see_document(self, number: int, watch: Watch) -> bool:
-        found = await self._session.read(f"{self._places.allocations}/{number}", watch)
-        document = None
-        if found is not None:
-            document = znodes.decode_document(found.data, self._blocks[number])
-        base = found.version if found is not None else ABSENT
-        self._answer(self._core.document, number, document, base)
-        return True
-
-    async def _see_order(self, watch: Watch) -> bool:
-        found = await self._session.read(f"{self._places.orders}/{self._name}", watch)
-        if found is not None:
-            self._on_order(msgspec.msgpack.decode(found.data, type=Order))
-        return True
-
-    async def _see_roll(self, watch: Watch) -> bool:
-        keeper = self._session
-        children = await keeper.children(self._places.directors, watch)
-        found = await asyncio.gather(
-            *(keeper.exists(f"{self._places.directors}/{name}") for name in children.names)
-        )
-        there = zip(children.names, found, strict=True)
-        directors = {name: node.czxid for name, node in there if node is not None}
-        self._answer(self._core.roll, Roll(children.pzxid, directors))
-        return True
-
-    async def _see_movers(self, watch: Watch) -> bool:
-        children = await self._session.children(self._places.moved, watch)
-        self._answer(self._core.movers, frozenset(children.names))
-        return True
-
-    async def _see_accounts(self, accounts: dict[str, asyncio.Task[None]], watch: Watch) -> bool:
-        """A view of each report there is; one ends with its znode."""
-        children = await self._session.children(self._places.reports, watch)
-        for name in children.names:
-            if name not in accounts or accounts[name].done():
-                accounts[name] = self._watch(partial(self._see_account, name))
-                self._office.append(accounts[name])
-        return True
-
-    async def _see_account(self, name: str, watch: Watch) -> bool:
-        found = await self._session.get(f"{self._places.reports}/{name}", watch)
-        if found is None:
-            return False
-        self._answer(self._core.account, znodes.decode_account(found.data))
-        return True
-
     # --- for people -----------------------------------------------------------------------------
 
     async def accounts(self) -> Mapping[str, Account]:
         """What all registered directors say of themselves now; LostError if that cannot be had."""
-        keeper, reports = self._session, self._places.reports
-        names = (await keeper.children(reports)).names
-        found = await asyncio.gather(*(keeper.get(f"{reports}/{name}") for name in names))
-        return {
-            name: znodes.decode_account(node.data)
-            for name, node in zip(names, found, strict=True)
-            if node is not None
-        }
+        return await self._readings.accounts()
 
     async def order(self, order: Order) -> None:
         """Leave an order where its director sees it. Raises LostError."""
-        keeper, path = self._session, f"{self._places.orders}/{order.node}"
+        keeper, path = self._session(), f"{self._places.orders}/{order.node}"
         data = msgspec.msgpack.encode(order)
         try:
             await keeper.put(path, data)
@@ -392,7 +333,6 @@ class ZookeeperMembership:
 
     # --- inside ---------------------------------------------------------------------------------
 
-    @property
     def _session(self) -> Keeper:
         if self._keeper is None or not self._there.is_set():
             raise LostError("there is no connection with ZooKeeper")
@@ -407,7 +347,7 @@ class ZookeeperMembership:
         if self._there.is_set():
             self._tell(event, *arguments)
 
-    def _watch(self, read: Callable[[Watch], Coroutine[Any, Any, bool]]) -> asyncio.Task[None]:
+    def _watch(self, read: Read) -> asyncio.Task[None]:
         async def sound(watch: Watch) -> bool:
             try:
                 return await read(watch)
@@ -415,7 +355,7 @@ class ZookeeperMembership:
                 logger.error("%s: a znode makes no sense: %s", self._name, why)
                 return True
 
-        view = View(self._session, self._there, sound)
+        view = View(self._session(), self._there, sound)
         self._views.add(view)
         task = self._spawn(view.run(), self._reading)
         task.add_done_callback(lambda _: self._views.discard(view))

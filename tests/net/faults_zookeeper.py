@@ -89,14 +89,15 @@ def gone(cluster: Cluster, chance: random.Random) -> Fault:
             (Server.start if kill else Server.thaw)(server)
 
     text = f"the ensemble {'killed' if kill else 'frozen'} for {seconds:.1f} s"
-    return Fault(text, (ENSEMBLE,), begin, end)
+    # No daemon can start meanwhile: systemd would try until one can.
+    return Fault(text, (ENSEMBLE, *cluster.nodes), begin, end)
 
 
 def cut_off(cluster: Cluster, node: Node, _: random.Random) -> Fault:
     """A director does not reach ZooKeeper, but clients and the other directors."""
     return Fault(
         f"{node.name} cut from ZooKeeper",
-        (),
+        (node.name,),  # its daemon could not start
         lambda: cluster.cut([[node.name], list(topology.ZOOKEEPERS[: cluster.plan.zookeepers])]),
         cluster.heal,
         wires=True,

@@ -23,11 +23,12 @@ def one_server() -> Iterator[Ensemble]:
         yield made
 
 
-HANG = 400 * MS
+SESSION = 1000 * MS
+PATIENT, HANG = 60_000 * MS, 400 * MS
 
 
-async def opened(made: Ensemble, ties: list[Tie] | None = None) -> Keeper:
-    keeper = Keeper(settings(made), (), (ties if ties is not None else []).append, HANG)
+async def opened(made: Ensemble, ties: list[Tie] | None = None, hang: int = PATIENT) -> Keeper:
+    keeper = Keeper(settings(made, SESSION), (), (ties if ties is not None else []).append, hang)
     with made.inside():
         keeper.open()
     await until("the session begins", lambda: keeper.tie is Tie.CONNECTED)
@@ -173,7 +174,7 @@ def test_a_loop_that_hangs_ends_its_session(server: Ensemble) -> None:
 
     async def work() -> None:
         ties: list[Tie] = []
-        keeper = await opened(server, ties)
+        keeper = await opened(server, ties, HANG)
         await keeper.create("/hung", ephemeral=True)
         with server.client() as client:  # its threads go on while this one hangs
             left = threading.Event()

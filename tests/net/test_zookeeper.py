@@ -34,6 +34,9 @@ GENEROUS = Times(keepalive=200, deadtime=4000, initdead=8200, join_delay=0)
 
 GONE = "the connection with ZooKeeper is gone"
 
+EASY = Times(keepalive=150, deadtime=800, initdead=1700, join_delay=0)
+"""Beats may come late on a busy host, and each director needs those of all others."""
+
 
 class Probed:
     """A cluster under probes."""
@@ -123,7 +126,8 @@ def test_a_director_dies_and_its_blocks_are_taken_over() -> None:
 
 def test_a_follower_that_is_cut_from_its_leader_keeps_nobody_alive() -> None:
     """It answers the pings of the director that hangs on it for 2 s: five times the lease."""
-    with probed(ensemble={"syncLimit": 20}) as probe:
+    more: Settings = {"zookeeper": {"session_timeout": "2s"}}
+    with probed(more=more, ensemble={"syncLimit": 20}) as probe:
         cluster = probe.cluster
         cluster.ensemble.wait_led()
         follower = next(s for s in cluster.ensemble.servers if not s.leads())
@@ -183,7 +187,7 @@ def test_the_ensemble_is_gone_for_ten_session_timeouts() -> None:
 
 def test_with_the_fail_safe_nobody_notices_that_the_ensemble_is_gone() -> None:
     more: Settings = {"zookeeper": {"failsafe": True}}
-    with probed(more=more) as probe:
+    with probed(times=EASY, more=more) as probe:
         cluster = probe.cluster
         since = time.monotonic_ns()
 

@@ -13,7 +13,7 @@ import pytest
 from deploy.lab import cluster as clusters
 from deploy.lab.cache import LabError
 from deploy.lab.cluster import Cluster
-from deploy.lab.configuration import Settings
+from deploy.lab.configuration import Settings, Times
 from deploy.lab.node import Node, NodeStoppedError, wait_until
 from saru.status import State
 from tests.ledger import Ledger
@@ -22,13 +22,15 @@ from tests.net.probes import names, probing
 BLOCKS = 256
 RATE = 1300
 """Probes a second: each block five times."""
+CALM = Times(keepalive=200, deadtime=1500, initdead=3100, join_delay=0)
+"""Nobody lapses on a busy host while an operator asks for something."""
 HEARTBEAT: Settings = {"cluster": {"membership": "heartbeat"}}
 
 
 @pytest.fixture(name="cluster", scope="module")
 def three_directors() -> Iterator[Cluster]:
     """Directors with one server; each test leaves them settled."""
-    shape = clusters.plan(3, blocks=BLOCKS, zookeepers=1)
+    shape = clusters.plan(3, blocks=BLOCKS, zookeepers=1, times=CALM)
     with Cluster(f"saru-zkop-{uuid.uuid4().hex[:6]}", shape) as made:
         made.wait_settled()
         yield made
@@ -85,7 +87,7 @@ def test_a_daemon_leaves_and_comes_back_and_none_can_pause(cluster: Cluster) -> 
 def test_who_has_other_settings_waits_and_says_which(cluster: Cluster) -> None:
     node = cluster.directors[2]
     node.stop()
-    node.own = {"times": {"deadtime": "500ms", "initdead": "1100ms"}}
+    node.own = {"times": {"deadtime": "1600ms", "initdead": "3300ms"}}
     node.start()
     node.wait_ready()
     differs = "differ from ours in times.deadtime, times.initdead"
@@ -135,7 +137,7 @@ def test_there_is_no_way_back_by_itself(cluster: Cluster) -> None:
 
 
 def test_a_running_cluster_moves_from_heartbeat_director_by_director() -> None:
-    shape = clusters.plan(3, blocks=BLOCKS, zookeepers=3)
+    shape = clusters.plan(3, blocks=BLOCKS, zookeepers=3, times=CALM)
     with Cluster(f"saru-zkmove-{uuid.uuid4().hex[:6]}", shape) as moving:
         for node in moving.nodes.values():
             node.stop()
