@@ -334,12 +334,11 @@ static int id_renew(struct saru_id *id, struct saru_version version, u64 deadlin
 	old = atomic64_read(&table->deadline);
 	atomic64_set(&table->deadline, deadline);
 	err = table_confirm_deadline(table, old, extack);
-	if (err)
-		return err;
-	if (deadline < old)
+	if (!err && deadline < old)
 		synchronize_rcu_expedited();	/* letting go early is letting go */
-	id_arm_expiry(id, deadline);
-	return 0;
+	/* After an error too: the timer may have found the deadline moved, and told nothing. */
+	id_arm_expiry(id, atomic64_read(&table->deadline));
+	return err;
 }
 
 /* On return every CPU goes by the new deadline. */
