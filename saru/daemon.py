@@ -29,6 +29,7 @@ from saru.core.term import Version
 from saru.dataplane import Dataplane, TableState
 from saru.dataplane.choice import fixed, made
 from saru.departure import Departure
+from saru.errors import SaruError
 from saru.membership import boottime
 from saru.membership.ping import Pinger
 from saru.operator import Drained, Operator, Shell
@@ -287,7 +288,12 @@ class Daemon(abc.ABC):
         if note.change is Change.READY:
             self._systemd.notify("READY=1")
             config = self._config
-            earlier_lease.forget(config.daemon.state, config.cluster.name, config.times.deadtime)
+            try:
+                earlier_lease.forget(
+                    config.daemon.state, config.cluster.name, config.times.deadtime
+                )
+            except SaruError as error:  # no more than a longer wait at the next start
+                logger.warning("%s: %s", config.director.name, error)
 
     # --- status ---------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from saru.errors import OutageError
+
 
 def replace(path: Path, content: bytes) -> None:
     """Write `content` to `path`, on disk when this returns. Raises OSError."""
@@ -20,6 +22,26 @@ def replace(path: Path, content: bytes) -> None:
         os.close(descriptor)
     fresh.replace(path)
     _sync(path.parent)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """As `replace`, and make the directory if it is missing. Raises OutageError."""
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        replace(path, content)
+    except OSError as fault:
+        raise OutageError(
+            f"cannot write {path}: {fault.strerror}; are you root, and is there room?"
+        ) from fault
+
+
+def discard(path: Path) -> None:
+    """Remove what `keep` kept, if it is there. Raises OutageError."""
+    try:
+        if path.exists():  # a file system that is read-only refuses even what is not there
+            path.unlink()
+    except OSError as fault:
+        raise OutageError(f"cannot remove {path}: {fault.strerror}; are you root?") from fault
 
 
 def remove(path: Path) -> None:

@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from saru import durable
 from saru.carrier import trouble
 from saru.config import Config, Link, LinkMode
 from saru.errors import ConfigError, OutageError
@@ -70,7 +71,7 @@ def down(config: Config) -> list[str]:
             done.append(f"{link.interface}: down, as it was found")
         if _any_mask(link).remove():
             done.append(f"{link.interface}: the mask removed")
-    _memory(config).unlink(missing_ok=True)
+    durable.discard(_memory(config))
     return done
 
 
@@ -327,9 +328,4 @@ def _remembered(config: Config) -> dict[str, object]:
 
 
 def _remember(config: Config, mac: str, *, up: bool) -> None:
-    file = _memory(config)
-    try:
-        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        file.write_text(json.dumps({"mac": mac, "up": up}), encoding="utf-8")
-    except OSError as fault:
-        raise OutageError(f"cannot write {file}: {fault.strerror}; are you root?") from fault
+    durable.keep(_memory(config), json.dumps({"mac": mac, "up": up}).encode())

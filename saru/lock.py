@@ -47,12 +47,18 @@ class Lock:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise _closed(path, error) from None
-        for _ in range(TRIES):
-            if _locked(descriptor, fcntl.LOCK_EX):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-                return cls(descriptor)
-            time.sleep(PAUSE)
+        try:
+            for _ in range(TRIES):
+                if _locked(descriptor, fcntl.LOCK_EX):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+                    return cls(descriptor)
+                time.sleep(PAUSE)
+        except OSError as error:  # no room, or a file system without locks
+            os.close(descriptor)
+            raise SaruError(
+                f"cannot take the lock {path}: {error.strerror}; daemon.run can name another place"
+            ) from None
         owner = Owner(cluster, _pid(descriptor))
         os.close(descriptor)
         raise SaruError(

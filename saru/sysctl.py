@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from saru import durable
 from saru.errors import OutageError
 
 ROOT = Path("/proc/sys")
@@ -91,7 +92,7 @@ class Kept:
             if setting.difference() is not None and setting.read() is not None:
                 setting.write(value)
                 done.append(f"sysctl {setting.name} = {value}")
-        self._file.unlink(missing_ok=True)
+        durable.discard(self._file)
         return done
 
     def _load(self) -> dict[str, str]:
@@ -99,8 +100,9 @@ class Kept:
             stored = json.loads(self._file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
-        return stored if isinstance(stored, dict) else {}
+        if not isinstance(stored, dict):
+            return {}
+        return {path: value for path, value in stored.items() if isinstance(value, str)}
 
     def _store(self, found: dict[str, str]) -> None:
-        self._file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(found), encoding="utf-8")
+        durable.keep(self._file, json.dumps(found).encode())

@@ -214,3 +214,21 @@ def test_a_director_that_wants_the_module_is_told_what_to_do(tmp_path: Path) -> 
         assert run.returncode == 1
         assert "modprobe xt_saru" in run.stderr
         assert run.stderr.count("saru:") == 1
+
+
+def test_a_daemon_that_cannot_write_when_it_is_ready_goes_on(tmp_path: Path) -> None:
+    """What it would take off the disk then makes its next start-up wait longer, no more."""
+    with network("wanda") as wires:
+        keys(tmp_path)
+        daemon = Daemon(wires.hosts["wanda"], tmp_path)
+        kept = tmp_path / "wanda" / "saru.lease"
+        try:
+            eventually("wanda answers", daemon.status)
+            assert "its start-up wait is over" not in daemon.log()
+            kept.unlink()
+            kept.mkdir()
+            said = f"wanda: cannot keep the lease in {kept}: Is a directory"
+            eventually("wanda says what it cannot do", lambda: said in daemon.log())
+            assert not daemon.sees("wanda", State.WAITING)
+        finally:
+            daemon.end()
