@@ -144,7 +144,8 @@ def run(arguments: list[str]) -> int:
     """Do what the arguments say and return the exit status; prints what is wrong."""
     try:
         status = saru.main(args=arguments, prog_name="saru", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where it was closed
+            sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:  # what click makes of Ctrl-C

@@ -27,6 +27,7 @@ Answerer = Callable[[Arguments], Awaitable[msgspec.Struct | None]]
 
 REQUEST_MAX = 64 * 1024  # bytes
 REQUEST_TIMEOUT = 10.0  # seconds; a client that says nothing, or takes nothing, is let go
+CLIENTS_MAX = 64  # at a time; each has a file open, and the kernel's tables and roads need some
 PATH_MAX = 107  # bytes; what the kernel takes for a socket's name
 OWNER_ONLY = 0o177
 
@@ -95,6 +96,9 @@ class Control:
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._serving) >= CLIENTS_MAX:
+            writer.close()
+            return
         task = asyncio.create_task(self._serve(reader, writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
@@ -164,7 +168,7 @@ def ask(path: Path, type_: type[T], what: str, *, timeout: float = 5.0, **argume
             f"the daemon at {path} did not answer within {timeout:g} s (it is stopped or hangs)"
         ) from None
     except OSError as error:
-        raise OutageError(f"the daemon at {path} broke off: {error.strerror}") from None
+        raise OutageError(f"the daemon at {path} broke off: {error.strerror or error}") from None
     try:
         response = msgspec.json.decode(received, type=Response)
         if response.error is not None:

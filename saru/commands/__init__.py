@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+HOURS_MAX = 24  # more would not fit into all the clocks that it goes through
+
 
 def with_config(command: F) -> F:
     """Give a command the option --config and the argument `config`, the Config that is meant.
@@ -30,7 +32,7 @@ def with_config(command: F) -> F:
 
 
 def time_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
-    """A callback: a length of time such as 5s or 400ms in ns, more than 0."""
+    """A callback: a length of time such as 5s or 400ms in ns, more than 0, a day at most."""
     from saru import duration
 
     if value is None:
@@ -41,6 +43,8 @@ def time_option(_ctx: click.Context, _param: click.Parameter, value: str | None)
         raise click.BadParameter(str(error)) from None
     if not ns:
         raise click.BadParameter(f"{value!r} is no time at all")
+    if ns > HOURS_MAX * duration.HOUR:
+        raise click.BadParameter(f"{value!r} is too long; write {HOURS_MAX}h at most")
     return ns
 
 

@@ -118,6 +118,11 @@ def run(capsys: pytest.CaptureFixture[str], words: str, **paths: Path) -> tuple[
             "drain --timeout 0s",
             "invalid value for '--timeout': '0s' is no time at all (see: saru drain --help)",
         ),
+        (
+            "leave --timeout 25h",
+            "invalid value for '--timeout': '25h' is too long; write 24h at most "
+            "(see: saru leave --help)",
+        ),
         ("leave wendy", "got unexpected extra argument (wendy) (see: saru leave --help)"),
         ("table delete", "name the ids to delete, or write --all (see: saru table delete --help)"),
         ("table delete 1 --all", "name the ids to delete, or write --all"
@@ -334,6 +339,19 @@ def test_a_full_disk_is_an_error_and_a_closed_pipe_is_quiet() -> None:
     done = saru_process("--help", stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_without_anywhere_to_print_to_it_works(config: Path) -> None:
+    closed = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-m", "saru"]
+    for words in (["--help"], ["config", "check", str(config)]):
+        done = subprocess.run(
+            [*closed, *words],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_an_interrupt_leaves_no_trace(config: Path) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from saru.control import REQUEST_MAX, Control, DaemonError, ask, socket_path
+from saru.control import CLIENTS_MAX, REQUEST_MAX, Control, DaemonError, ask, socket_path
 from saru.errors import OutageError, SaruError, UsageError
 
 
@@ -170,3 +171,29 @@ def test_a_name_too_long_for_a_socket(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 120) / "saru.sock"
     with pytest.raises(SaruError, match=r"too long for a socket \(107 bytes\); shorten daemon.run"):
         asyncio.run(Control(path, {}).start())
+
+
+def test_a_name_too_long_to_ask_at(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 120) / "saru.sock"
+    with pytest.raises(OutageError, match="broke off: AF_UNIX path too long"):
+        ask(path, Echo, "echo")
+
+
+def test_clients_that_say_nothing_do_not_use_up_the_daemons_files(path: Path) -> None:
+    """More than may ask at a time are let go at once; the others are heard when there is room."""
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(2 * CLIENTS_MAX)]
+    for client in silent:
+        client.settimeout(30)
+        client.connect(str(path))
+    assert silent[-1].recv(1) == b""
+    with pytest.raises(OutageError, match=r"gave no proper answer|broke off"):
+        ask(path, Echo, "echo")
+    for client in silent:
+        client.close()
+    until = time.monotonic() + 60
+    while True:
+        try:
+            assert ask(path, Echo, "echo", again=True) == Echo({"again": True})
+            break
+        except OutageError:
+            assert time.monotonic() < until, "nobody is let in, though all have gone"
