@@ -106,9 +106,9 @@ def parse(content: bytes, place: str) -> Keys:
 
 def _number(word: bytes) -> int:
     if not word.isdigit() or len(word) > 3 or not 1 <= int(word) <= NUMBER_MAX:
-        raise ValueError(
-            f'"{_shown(word)}" is no key number; write a number from 1 to {NUMBER_MAX}'
-        )
+        # What is too long for a number is not shown: it may be the secret.
+        what = f'"{_shown(word)}"' if len(word) <= 3 else "the first word"
+        raise ValueError(f"{what} is no key number; write a number from 1 to {NUMBER_MAX}")
     return int(word)
 
 

@@ -40,6 +40,7 @@ from saru.core.term import PLACE_MAX
 from saru.duration import HOUR, MS, SECOND
 from saru.duration import text as written
 from saru.errors import ConfigError
+from saru.quotation import shown
 from saru.reading import Document, Section
 
 __all__ = [
@@ -107,7 +108,7 @@ def load(
 def _document(path: Path | None) -> tuple[dict[str, object], Path | None]:
     file = path or DEFAULT_PATH
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8")), file
+        return tomllib.loads(file.read_text(encoding="utf-8-sig")), file
     except FileNotFoundError:
         if path is None:
             return {}, None
@@ -120,6 +121,10 @@ def _document(path: Path | None) -> tuple[dict[str, object], Path | None]:
         raise ConfigError([f"{file}: cannot be read: {fault.strerror}; mend that"]) from None
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError([f"{file}: is not TOML: {fault}; mend that place"]) from None
+    except (RecursionError, ValueError):  # of tomllib, and of int()
+        raise ConfigError(
+            [f"{file}: is nested too deep, or has a number of too many digits; take that out"]
+        ) from None
 
 
 def _read(raw: dict[str, object], path: Path | None, host: str, errors: list[str]) -> Config:
@@ -313,7 +318,7 @@ def _services(sections: list[Section], ids: tuple[Division, ...]) -> tuple[Servi
     seen: set[tuple[str, Protocol, int]] = set()
     for section in sections:
         service = Service(
-            vip=section.need("vip", reading.address, "", "write the VIP"),
+            vip=section.need("vip", reading.shared_address, "", "write the VIP"),
             protocol=section.take("protocol", _protocol, Protocol.TCP),
             ports=section.take("ports", reading.listed(reading.integer(1, 65535)), NO_PORTS),
             id=section.take("id", reading.integer(1, ID_MAX), ids[0].id),
@@ -322,7 +327,7 @@ def _services(sections: list[Section], ids: tuple[Division, ...]) -> tuple[Servi
             section.fault(
                 "id", f"there is no id {service.id}; add an [[id]] with id = {service.id}"
             )
-        if section.fine("vip", "protocol", "ports"):
+        if service.vip and section.fine("vip", "protocol", "ports"):
             mine = {(service.vip, service.protocol, port) for port in service.ports or (0,)}
             if mine & seen:
                 section.fault(
@@ -398,9 +403,11 @@ FACILITIES = (
 
 def _facility(value: object) -> str:
     written_ = reading.text(value)
-    if written_ != "-" and written_ not in FACILITIES and not written_.startswith("/"):
+    if written_.startswith("/"):
+        return str(reading.path(written_))
+    if written_ != "-" and written_ not in FACILITIES:
         raise ValueError(
-            f'"{written_}" is no place to log to; write "-" (the terminal), a syslog facility '
+            f'{shown(written_)} is no place to log to; write "-" (the terminal), a syslog facility '
             'such as "daemon" or "local0", or a path that begins with /'
         )
     return written_

@@ -11,6 +11,7 @@ from saru.config_tree import Cluster, Times, Tls, Zookeeper
 from saru.core.settings import Membership, Quorum
 from saru.duration import HOUR, MS
 from saru.duration import text as written
+from saru.quotation import shown
 from saru.reading import Section
 
 DEFAULT_PORT = 2181
@@ -107,7 +108,7 @@ def host(value: object) -> str:
             raise ValueError
     except ValueError:
         raise ValueError(
-            f'{reading.shown(value)} is no server; write its name or address and port, "zk1:2181" '
+            f'{shown(value)} is no server; write its name or address and port, "zk1:2181" '
             'or "[fd00::1]:2181"'
         ) from None
     return f"{name}:{port}"
@@ -118,7 +119,7 @@ def root(value: object) -> str:
     parts = value.split("/")[1:] if isinstance(value, str) and _ROOT.fullmatch(value) else [""]
     if {"", ".", ".."} & set(parts) or parts[0] == "zookeeper":  # that one is the servers' own
         raise ValueError(
-            f'{reading.shown(value)} is no znode for this; write a path such as "{DEFAULT_ROOT}", '
+            f'{shown(value)} is no znode for this; write a path such as "{DEFAULT_ROOT}", '
             "of letters, digits, '.', '-' and '_'"
         )
     return str(value)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+from saru.quotation import line, shown
+
 US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -22,13 +24,22 @@ def parse(value: object) -> int:
     Raises ValueError with a text that says how to write one. Never negative.
     """
     how = 'write a number of seconds, or a text such as "100ms", "2s" or "1m"'
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is no duration; {how}")
-    text = value if isinstance(value, str) else format(Decimal(repr(value)), "f")
-    match = _WRITTEN.fullmatch(text.strip())
+    match = _WRITTEN.fullmatch(_written(value))
     if match is None or match[2] not in UNITS:
-        raise ValueError(f"{value!r} is no duration; {how}")
+        written = line(repr(value)) if isinstance(value, str | float) else shown(value)
+        raise ValueError(f"{written} is no duration; {how}")
     return int(Decimal(match[1]) * UNITS[match[2]])
+
+
+def _written(value: object) -> str:
+    """What stands for the value in a file; empty for what is neither number nor text."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f")
+    if isinstance(value, bool) or not isinstance(value, int) or value.bit_length() > 64:
+        return ""
+    return str(value)
 
 
 def text(ns: int) -> str:

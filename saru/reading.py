@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from saru import duration
+from saru.quotation import line, shown
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.StrEnum)
@@ -25,6 +26,7 @@ Reader = Callable[[object], T]
 NAME_MAX = 63  # the length of a host name's label, and of a name in a beat
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _INTERFACE_MAX = 15  # IFNAMSIZ without its closing zero
 
 
@@ -36,16 +38,19 @@ class Section:
         self.errors = errors
         self.bad: set[str] = set()
         self.known: set[str] = set()
+        self.absent = False
+        """There is something else in its place; what it lacks need not be said."""
         self.given: Mapping[str, object] = {}
         if isinstance(raw, dict):
             self.given = raw
         else:
-            line = f"[[{path.partition('[')[0]}]]" if "[" in path else f"[{path}]"
-            errors.append(f"{path}: {raw!r} is no table; write a line {line} above its keys")
+            self.absent = True
+            head = f"[[{path.partition('[')[0]}]]" if "[" in path else f"[{path}]"
+            errors.append(f"{path}: {shown(raw)} is no table; write a line {head} above its keys")
 
     def key(self, key: str) -> str:
         """The full path of a key of this section."""
-        return f"{self.path}.{key}"
+        return f"{self.path}.{line(key)}"
 
     def take(self, key: str, reader: Reader[T], default: T) -> T:
         """The typed value of `key`; the default if it is absent or wrong (then it is `bad`)."""
@@ -60,7 +65,7 @@ class Section:
 
     def need(self, key: str, reader: Reader[T], default: T, mend: str) -> T:
         """As `take`, of a key that must be there."""
-        if key not in self.given:
+        if key not in self.given and not self.absent:
             self.fault(key, f"is missing; {mend}")
         return self.take(key, reader, default)
 
@@ -120,7 +125,7 @@ class Document:
                 continue
             kind = "section" if isinstance(value, dict | list) else "key"
             mend = suggest_section(name, self.known, everywhere)
-            self.errors.append(f"{name}: unknown {kind}; {mend}")
+            self.errors.append(f"{line(name)}: unknown {kind}; {mend}")
 
 
 def suggest(key: str, path: str, known: Iterable[str], elsewhere: Iterable[str]) -> str:
@@ -142,11 +147,6 @@ def suggest_section(name: str, known: Iterable[str], keys: Iterable[str]) -> str
     for near in difflib.get_close_matches(name, sorted(known), n=1):
         return f"did you mean [{near}]?"
     return "the sections are " + ", ".join(sorted(known))
-
-
-def shown(value: object) -> str:
-    """A value as it stands in the file, more or less."""
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def integer(low: int, high: int) -> Reader[int]:
@@ -203,11 +203,12 @@ def listed(reader: Reader[T]) -> Reader[tuple[T, ...]]:
     def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise ValueError(f"{shown(value)} is no list; write [{shown(value)}]")
-        values = tuple(reader(each) for each in value)
-        for place, each in enumerate(values):
-            if each in values[:place]:
+        values: dict[T, None] = {}
+        for each in map(reader, value):
+            if each in values:
                 raise ValueError(f"{shown(each)} comes twice; name it once")
-        return values
+            values[each] = None
+        return tuple(values)
 
     return read
 
@@ -243,6 +244,7 @@ def interface(value: object) -> str:
         or len(text_.encode()) > _INTERFACE_MAX
         or text_ in (".", "..")
         or re.search(r"[\s/:]", text_)
+        or not text_.isprintable()
     ):
         raise ValueError(
             f"{shown(value)} is no interface; write a name of 1 to {_INTERFACE_MAX} bytes "
@@ -254,8 +256,21 @@ def interface(value: object) -> str:
 def address(value: object) -> str:
     """An IPv4 or IPv6 unicast address, in its shortest form."""
     found = _address(value)
-    if found.is_multicast or found.is_unspecified:
+    if found.is_multicast or found.is_unspecified or found == _BROADCAST:
         raise ValueError(f"{shown(value)} is no host's address; write a unicast address")
+    return str(found)
+
+
+def shared_address(value: object) -> str:
+    """An address that clients on other hosts can connect to, in its shortest form: a VIP."""
+    found = ipaddress.ip_address(address(value))
+    if found.is_loopback:
+        raise ValueError(f"{shown(value)} never leaves its host; write one that clients can reach")
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            raise ValueError(f"{shown(value)} is an IPv4 address; write {found.ipv4_mapped}")
+        if found.scope_id is not None:
+            raise ValueError(f"{shown(value)} names an interface; write the address alone")
     return str(found)
 
 
@@ -300,7 +315,9 @@ def interface_address(value: object) -> str:
         raise ValueError(
             f"{shown(value)} is no address; write one such as 172.17.60.201/16"
         ) from None
-    address(str(found.ip))
+    shared_address(str(value).partition("/")[0])
+    if not found.network.prefixlen:
+        raise ValueError(f"{shown(value)} has the whole world as its network; write its length")
     return str(found)
 
 
@@ -314,6 +331,8 @@ def mac(value: object) -> str:
 
 def path(value: object) -> Path:
     """An absolute path."""
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"{shown(value)} has signs that cannot be printed; write it without them")
+    if not isinstance(value, str) or not value.startswith("/"):
         raise ValueError(f"{shown(value)} is no absolute path; write one that begins with /")
     return Path(value)

@@ -90,6 +90,7 @@ def test_no_secret_is_ever_shown() -> None:
     assert "ultramonkey" not in repr(keys)
     assert "monkey" not in "".join(errors_of(b"auth 1\n1 sha256 ultra monkey\n"))
     assert "monkey" not in "".join(errors_of(b"auth 1\n1 ultramonkey\n"))
+    assert "monkey" not in "".join(errors_of(b"auth 1\nultramonkey\n"))
 
 
 def write(path: Path, mode: int) -> Path:
