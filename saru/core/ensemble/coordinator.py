@@ -243,7 +243,7 @@ class EnsembleCoordinator(Participant[EnsembleAction]):
         self._begin(now)
         if self.failsafe is not None:
             self.failsafe.hear(beat, now)
-        return self._settle(now)
+        return self._settle(now, work=False)  # beats change nothing that a master goes by
 
     # --- what is so now -------------------------------------------------------------------------
 
@@ -308,11 +308,11 @@ class EnsembleCoordinator(Participant[EnsembleAction]):
 
     # --- settling -------------------------------------------------------------------------------
 
-    def _settle(self, now: int) -> list[EnsembleAction]:
+    def _settle(self, now: int, *, work: bool = True) -> list[EnsembleAction]:
         if self.failsafe is not None:
             self._actions += watch(self.failsafe.peers.values(), now, self.settings)
         self._extend(now)
-        if self.mastership is not None:
+        if self.mastership is not None and work:
             self._actions += self.mastership.work(compose(self, now), now)
         for number, holding in self.holdings.items():
             self._take(number, now)
