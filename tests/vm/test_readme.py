@@ -18,6 +18,7 @@ from deploy.lab import cache, director, kernels
 from deploy.lab.cache import PROJECT
 from deploy.lab.channel import Process
 from deploy.lab.guest import Guest
+from saru.status import State
 from tests.vm.readme import KINDS, README, ROOMS, blocks, in_room
 
 PATIENCE = 600.0
@@ -41,6 +42,12 @@ def test_what_is_run_elsewhere_is_run_there() -> None:
         text = (PROJECT / block.note.removeprefix("run elsewhere: ")).read_text()
         for command in block.commands():
             assert command in text, f"{block.note} does not: {command}"
+
+
+def test_every_state_of_a_director_is_explained() -> None:
+    table = README.read_text().partition("| state | what it is |")[2].partition("\n\n")[0]
+    explained = [word for row in table.splitlines() for word in re.findall(r"`(\w+)`", row[:40])]
+    assert sorted(set(explained) & set(State)) == sorted(State)
 
 
 def test_what_is_named_in_the_text_exists() -> None:
@@ -92,7 +99,7 @@ def test_a_director_as_the_readme_sets_it_up(walter: Guest) -> None:
 
 def test_the_configurations_are_sound(tmp_path: Path) -> None:
     sound = [b for b in blocks() if b.note == "check: config" or b.note.endswith("saru.conf")]
-    assert len(sound) == 5
+    assert len(sound) == 6
     for number, block in enumerate(sound):
         path = tmp_path / f"{number}.conf"
         # A path that need not be there on this host.
