@@ -244,6 +244,11 @@ class Config(msgspec.Struct, frozen=True):
         if self.path is None:
             said.append("There is no /etc/saru/saru.conf: this runs on the defaults.")
         if self.by_zookeeper:
+            if self.zookeeper.digest is None:
+                said.append(
+                    "There is no zookeeper.digest: the cluster's znodes are open to everybody who "
+                    "reaches the servers, and who changes them can have blocks accepted twice."
+                )
             return said if not self.zookeeper.failsafe else [*said, *self._unsigned()]
         if not voters:
             said.append(

@@ -9,12 +9,14 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from kazoo.exceptions import NoAuthError
 
 from deploy.lab import cluster as clusters
 from deploy.lab.cache import LabError
 from deploy.lab.cluster import Cluster
 from deploy.lab.configuration import Settings, Times
 from deploy.lab.node import Node, NodeStoppedError, wait_until
+from saru.membership.places import Places
 from saru.status import State
 from tests.ledger import Ledger
 from tests.net.probes import names, probing
@@ -28,9 +30,13 @@ HEARTBEAT: Settings = {"cluster": {"membership": "heartbeat"}}
 
 
 @pytest.fixture(name="cluster", scope="module")
-def three_directors() -> Iterator[Cluster]:
-    """Directors with one server; each test leaves them settled."""
-    shape = clusters.plan(3, blocks=BLOCKS, zookeepers=1, times=CALM)
+def three_directors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Directors with one server, whose znodes are theirs alone; each test leaves them settled."""
+    digest = tmp_path_factory.mktemp("secret") / "digest"
+    digest.touch(0o600)
+    digest.write_text("saru:of-the-directors-alone\n")
+    more: Settings = {"zookeeper": {"digest": str(digest)}}
+    shape = clusters.plan(3, blocks=BLOCKS, zookeepers=1, times=CALM, more=more)
     with Cluster(f"saru-zkop-{uuid.uuid4().hex[:6]}", shape) as made:
         made.wait_settled()
         yield made
@@ -53,6 +59,21 @@ def test_the_status_shows_session_server_and_fail_safe(cluster: Cluster) -> None
     assert f"ZooKeeper: session {session} at {server}" in text
     assert "fail-safe: off" in text
     assert "Nothing is wrong." in text
+
+
+def test_its_znodes_are_nobody_elses(cluster: Cluster) -> None:
+    places = Places("/saru", "saru")
+    name = cluster.directors[0].name
+    some = (
+        *("/saru", *places.lasting(), places.settings, places.master),
+        *(f"{places.directors}/{name}", f"{places.reports}/{name}", f"{places.allocations}/1"),
+    )
+    with cluster.ensemble.client() as stranger:
+        for path in some:
+            with pytest.raises(NoAuthError):
+                stranger.get(path)
+            with pytest.raises(NoAuthError):
+                stranger.set(path, b"")
 
 
 def test_drain_undrain_and_weight_here_and_elsewhere(cluster: Cluster) -> None:

@@ -17,6 +17,12 @@ BY = '[cluster]\nmembership = "zookeeper"\nnodes = ["walter", "wendy", "wanda"]\
 HOSTS = '[zookeeper]\nhosts = ["zk1", "zk2:2182", "[fd00::1]:2183"]\n'
 
 
+@pytest.fixture(autouse=True)
+def no_keys_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in this machine's /etc/saru is of no concern here."""
+    monkeypatch.setattr(config, "DEFAULT_AUTHKEYS", tmp_path / "no" / "authkeys")
+
+
 def load(folder: Path, text: str, host: str = "walter") -> config.Config:
     path = folder / "saru.conf"
     path.write_text(text)
@@ -43,7 +49,13 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.membership is Membership.ZOOKEEPER
     assert not settings.failsafe
     assert found.warnings == ()
-    assert not any("quorum" in text for text in found.caveats())
+    (caveat,) = found.caveats()
+    assert "no zookeeper.digest" in caveat
+    closed = load(tmp_path, BY + HOSTS + 'digest = "/etc/saru/zookeeper"\n')
+    assert closed.caveats() == []
+    beats = load(tmp_path, BY + HOSTS + 'digest = "/etc/saru/zookeeper"\nfailsafe = true\n')
+    (caveat,) = beats.caveats()
+    assert "no authkeys" in caveat
 
 
 def test_the_section_may_wait_for_its_day(tmp_path: Path) -> None:
