@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 
 from saru import authkeys, earlier_lease, earlier_membership, log, realtime
 from saru.config import Config
@@ -21,6 +22,8 @@ def run(config: Config, debug: bool, log_facility: str | None) -> None:
     where = log.destination(
         log_facility, debug=debug, configured=config.log.facility, environment=os.environ
     )
+    # Who reads this daemon's pid in the lock may ask it to read its keys again: it is about to.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Lock.acquire(config.daemon.run, config.cluster.name):
         log.set_up(where, debug=debug or config.log.debug)
         daemon = _made(config)

@@ -22,7 +22,7 @@ class State(enum.StrEnum):
     WITNESS = "witness"  # a voter that holds no blocks
     WAITING = "waiting"  # in its start-up wait (initdead), or resting after a resignation
     JOINING = "joining"  # past the start-up wait, before its join_delay has passed
-    UNABLE = "unable"  # in contact, but its rules are missing, so it takes no blocks
+    UNABLE = "unable"  # in contact, but takes no blocks: by its rules, or its link
     DRAINING = "draining"  # shall hold nothing, and gives its blocks to the others
     DRAINED = "drained"  # shall hold nothing, and does not
     LATE = "late"  # silent for warntime, not yet for deadtime
@@ -374,7 +374,7 @@ def _ailments(director: Director) -> list[str]:
     if State.LATE in states and director.heard_ms is not None:
         return [f"{director.name} is late: last heard {duration(director.heard_ms)} ago"]
     if State.UNABLE in states:
-        return [f"{director.name} takes no blocks: its rules are missing"]
+        return [f"{director.name} takes no blocks: its rules are missing, or no client reaches it"]
     return []
 
 

@@ -216,6 +216,25 @@ def test_a_director_that_wants_the_module_is_told_what_to_do(tmp_path: Path) -> 
         assert run.stderr.count("saru:") == 1
 
 
+def test_a_signal_at_the_start_ends_nothing(tmp_path: Path) -> None:
+    """From when its lock names it, SIGHUP may come, which ends a process by default."""
+    with network("wanda") as wires:
+        keys(tmp_path)
+        daemon = Daemon(wires.hosts["wanda"], tmp_path)
+        lock = tmp_path / "wanda" / "saru.lock"
+        try:
+            eventually("the lock names it", lambda: lock.exists() and lock.read_bytes())
+
+            def answers() -> bool:
+                os.kill(daemon.process.pid, signal.SIGHUP)
+                assert daemon.process.poll() is None
+                return daemon.status() is not None
+
+            eventually("it answers", answers)
+        finally:
+            daemon.end()
+
+
 def test_a_daemon_that_cannot_write_when_it_is_ready_goes_on(tmp_path: Path) -> None:
     """What it would take off the disk then makes its next start-up wait longer, no more."""
     with network("wanda") as wires:

@@ -68,7 +68,7 @@ ALONE = Quorum(rule="none", voters=3, needed=1, contact=("walter",), have=True)
         ),
         (
             {"directors": (director("wendy", State.UNABLE, able=False),)},
-            ("wendy takes no blocks: its rules are missing",),
+            ("wendy takes no blocks: its rules are missing, or no client reaches it",),
         ),
         (
             {"counters": Counters(forged=2)},
