@@ -33,6 +33,12 @@ EITHER_KIND = pytest.mark.parametrize(
     indirect=["module_guest"],
 )
 """One kernel with the rules of legacy iptables, the other with those of the nftables one."""
+EITHER_VERSION = pytest.mark.parametrize(
+    ("module_guest", "version"),
+    list(zip(kernels.VERSIONS, (4, 6), strict=True)),
+    indirect=["module_guest"],
+)
+"""One kernel with IPv4, the other with IPv6."""
 
 
 def run_inside(

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The demonstration: it succeeds, fails without the mask, and leaves nothing behind."""
+"""The demonstration: it succeeds, and leaves nothing behind.
+
+That it fails without the mask is seen in the namespaces' one, on the same switches.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from deploy.lab import kernels
 from tests.demonstration import (
     PATIENCE,
     check,
-    check_without_mask,
     leftovers,
     play,
     start,
@@ -37,11 +39,6 @@ def test_every_probe_is_accepted_exactly_once(tmp_path: Path) -> None:
     assert figures["kernel"] == kernels.fetch("6.1").release
     assert figures["dataplane"] == "module"
     check(figures, said)
-
-
-def test_without_the_mask_it_fails(tmp_path: Path) -> None:
-    status, said, figures = play(tmp_path / "demo.json", DEMO, "--without-mask")
-    check_without_mask(status, said, figures)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

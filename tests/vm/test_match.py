@@ -10,7 +10,7 @@ import pytest
 
 from deploy.lab.guest import Guest
 from saru.core.blocks import Map, Sense
-from tests.vm.conftest import EITHER_KIND, run_inside
+from tests.vm.conftest import EITHER_KIND, EITHER_VERSION, run_inside
 from tests.vm.packet_table import CLIENT, Expected, Row, rows
 
 SEED = 0x5EED
@@ -88,7 +88,7 @@ def test_packets(module_guest: Guest, kind: str, version: int) -> None:
     check(module_guest, kind, [case for row in rows(version) for case in cases(row, 1024)])
 
 
-@pytest.mark.parametrize("version", [4, 6])
+@EITHER_VERSION
 def test_packets_in_pieces(module_guest: Guest, version: int) -> None:
     """The same with nothing but the IP header in the skb's linear part, in 65536 blocks."""
     header = 20 if version == 4 else 40
@@ -101,7 +101,7 @@ def test_packets_in_pieces(module_guest: Guest, version: int) -> None:
     check(module_guest, "legacy", wanted)
 
 
-@pytest.mark.parametrize("version", [4, 6])
+@EITHER_VERSION
 def test_table_states(module_guest: Guest, version: int) -> None:
     """Without a table and after the deadline nothing is accepted, by any rule."""
     few = [row for row in rows(version) if row.expected.fields and not row.untracked]
