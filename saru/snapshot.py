@@ -235,18 +235,25 @@ def _other(
 
 def _unheard(core: Coordinator, name: str, keys: tuple[str, ...]) -> status.Director:
     """One of whom no beat was admitted: never heard, or refused for the settings `keys`."""
+    return unknown(name, State.REFUSED if keys else State.SILENT, core.holdings, keys)
+
+
+def unknown(
+    name: str, state: State, ids: Iterable[int], differs: tuple[str, ...] = ()
+) -> status.Director:
+    """One of whom nothing is known but its `state`, and the settings in which it `differs`."""
     return status.Director(
         name=name,
-        states=(State.REFUSED if keys else State.SILENT,),
+        states=(state,),
         weight=0,
-        blocks=dict.fromkeys(core.holdings, 0),
+        blocks=dict.fromkeys(ids, 0),
         heard_ms=None,
         session=None,
         term=None,
         waited=False,
         joined=False,
         able=False,
-        differs=keys,
+        differs=differs,
     )
 
 

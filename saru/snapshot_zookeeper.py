@@ -122,18 +122,7 @@ def _director(
 ) -> status.Director:
     own = name == core.node
     if account is None and not own:
-        return status.Director(
-            name=name,
-            states=(State.UNREGISTERED,),
-            weight=0,
-            blocks=dict.fromkeys(core.holdings, 0),
-            heard_ms=None,
-            session=None,
-            term=None,
-            waited=False,
-            joined=False,
-            able=False,
-        )
+        return snapshot.unknown(name, State.UNREGISTERED, core.holdings)
     held = {n: held_by(core, n, now).get(name, 0).bit_count() for n in core.holdings}
     if own or account is None:
         session, term, share, weight = core.session, core.term, core.share, core.offered
