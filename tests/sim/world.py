@@ -8,8 +8,6 @@ checked: no block is accepted by two. Times are in microseconds of true time.
 from __future__ import annotations
 
 import collections
-import heapq
-from collections.abc import Callable
 
 from saru.core.action import Note
 from saru.core.beat import Allocation, Beat
@@ -19,6 +17,7 @@ from saru.soundness import check_beat
 from tests.sim.network import MS, Network
 from tests.sim.node import Node
 from tests.sim.scenario import Scenario
+from tests.sim.timeline import Timeline
 from tests.sim.watch import Watch
 
 KEEPALIVE = 100 * MS
@@ -32,13 +31,14 @@ MEETING = INITDEAD + 2 * DEADTIME
 LONGEST = 10 * DEADTIME  # that a datagram is held up
 
 
-class World:
+class World(Timeline):
     """The cluster, its network, and the true time.
 
     With `rules` every step is held against the rules (`Watch`), else only their purpose: never two.
     """
 
     def __init__(self, scenario: Scenario, *, rules: bool = True, clocks_from: int = 0) -> None:
+        super().__init__()
         self.scenario = scenario
         self.clocks_from = clocks_from
         names = tuple(scenario.voters)
@@ -53,17 +53,13 @@ class World:
             join_delay=scenario.join_delay * 1000,
             ping_settle=PING_SETTLE * 1000,
         )
-        self.now = 0
         self.stall = 0.0  # how likely a daemon is stopped between computing and carrying out
-        self.touched = False  # a kernel's table has changed
         self.count: collections.Counter[str] = collections.Counter()
         self.bound = 0  # within how long all had to be well at the end, us
         self.settled = 0  # how long it took until all was well at the end, us
         self.story: list[str] = []
         self.network = Network(scenario.seed, names, LONGEST)
         self.whole_since: int | None = 0  # since when nobody is cut off from anybody
-        self._queue: list[tuple[int, int, Callable[[], object]]] = []
-        self._order = 0
         self.watch = Watch(self.settings) if rules else None
         self.nodes = {name: Node(self, name) for name in names}
 
@@ -72,24 +68,7 @@ class World:
         """The nodes that can hold blocks."""
         return [n for name, n in self.nodes.items() if name not in self.settings.witnesses]
 
-    # --- time -----------------------------------------------------------------------------------
-
-    def at(self, time: int, what: Callable[[], object]) -> None:
-        """Do something at a time, us."""
-        self._order += 1
-        heapq.heappush(self._queue, (time, self._order, what))
-
-    def run(self, until: int) -> None:
-        """Let time pass up to `until`, checking after every event."""
-        queue = self._queue
-        while queue and queue[0][0] <= until:
-            time, _, what = heapq.heappop(queue)
-            self.now = max(self.now, time)
-            what()
-            if self.touched:  # time alone makes nobody accept more
-                self.check()
-        self.now = max(self.now, until)
-        self.check()
+    # --- never two ------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Never two, judged by what the kernels accept at this very moment.

@@ -7,8 +7,6 @@ After every event the kernels are looked at: no block is accepted by two. Times 
 from __future__ import annotations
 
 import collections
-import heapq
-from collections.abc import Callable
 
 from saru.core.action import Note
 from saru.core.beat import Beat
@@ -19,6 +17,7 @@ from tests.sim.ensemble.director import Director
 from tests.sim.ensemble.scenario import EnsembleScenario
 from tests.sim.ensemble.zookeeper import Ensemble
 from tests.sim.network import MS, Network
+from tests.sim.timeline import Timeline
 
 KEEPALIVE = 100 * MS
 DEADTIME = 400 * MS
@@ -27,10 +26,11 @@ TIMEOUT = 400 * MS  # of sessions
 BLOCKS = 16
 
 
-class EnsembleWorld:
+class EnsembleWorld(Timeline):
     """The cluster and its ZooKeeper."""
 
     def __init__(self, scenario: EnsembleScenario) -> None:
+        super().__init__()
         self.scenario = scenario
         names = tuple(scenario.directors)
         self.settings = Settings(
@@ -44,39 +44,18 @@ class EnsembleWorld:
             membership=Membership.ZOOKEEPER,
             failsafe=scenario.failsafe,
         )
-        self.now = 0
         self.stall = 0.0
-        self.touched = False
         self.seats = 0
         self.count: collections.Counter[str] = collections.Counter()
         self.bound = self.settled = 0
         self.story: list[str] = []
-        self._queue: list[tuple[int, int, Callable[[], object]]] = []
-        self._order = 0
         self.network = Network(scenario.seed, names, 10 * DEADTIME)
         self.zookeeper = Ensemble(
             scenario.seed, scenario.servers, TIMEOUT, lambda: self.now, self.at
         )
         self.nodes = {name: Director(self, name) for name in names}
 
-    # --- time -----------------------------------------------------------------------------------
-
-    def at(self, time: int, what: Callable[[], object]) -> None:
-        """Do something at a time, us."""
-        self._order += 1
-        heapq.heappush(self._queue, (time, self._order, what))
-
-    def run(self, until: int) -> None:
-        """Let time pass up to `until`, checking after every event."""
-        queue = self._queue
-        while queue and queue[0][0] <= until:
-            time, _, what = heapq.heappop(queue)
-            self.now = max(self.now, time)
-            what()
-            if self.touched:  # time alone makes nobody accept more
-                self.check()
-        self.now = max(self.now, until)
-        self.check()
+    # --- never two ------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Never two, judged by what the kernels accept at this very moment."""
