@@ -126,7 +126,8 @@ def _run_daemon(
     witness: bool,
     path: Path | None,
 ) -> None:
-    from saru import config, service
+    from saru import config
+    from saru.daemon import service
 
     given = {} if join_delay is None else {"times": {"join_delay": join_delay}}
     loaded = config.load(path, given=given)

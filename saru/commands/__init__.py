@@ -33,7 +33,7 @@ def with_config(command: F) -> F:
 
 def time_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
     """A callback: a length of time such as 5s or 400ms in ns, more than 0, a day at most."""
-    from saru import duration
+    from saru.config import duration
 
     if value is None:
         return None
@@ -52,7 +52,8 @@ def await_end(config: Config, timeout: int) -> None:
     """Wait until the daemon of this host has given its lock back, `timeout` ns at most."""
     import time
 
-    from saru import duration, lock
+    from saru.config import duration
+    from saru.daemon import lock
     from saru.errors import SaruError
 
     end = time.monotonic_ns() + timeout

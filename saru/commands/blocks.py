@@ -34,7 +34,7 @@ def blocks(as_json: bool, id_: int | None, config: Config) -> None:
     else:
         from rich.console import Console
 
-        from saru import blocks_view
+        from saru.status import blocks_view
 
         console = Console(highlight=False)
         for division in shown:

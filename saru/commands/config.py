@@ -23,8 +23,7 @@ def check(ctx: click.Context, file: Path | None) -> None:
 
     Without FILE: the configuration that the daemon would read.
     """
-    from saru import authkeys
-    from saru.config import load
+    from saru.config import authkeys, load
 
     errors: list[str] = []
     try:

@@ -26,8 +26,10 @@ def pause(timeout: int, config: Config) -> None:
     any failure. To end it for longer use leave, or systemctl stop saru. It is refused if the next
     daemon could not go on because the configuration has changed.
     """
-    from saru import control, duration, pause
+    from saru import control
+    from saru.config import duration
     from saru.errors import SaruError
+    from saru.state import pause
 
     path = control.socket_path(config.daemon.run, config.cluster.name)
     asked = pause.Asked.by(config)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from saru.commands import await_end, time_option, with_config
-from saru.soundness import WEIGHT_MAX
+from saru.wire.soundness import WEIGHT_MAX
 
 if TYPE_CHECKING:
     from saru.config import Config
-    from saru.operator import Outcome
+    from saru.daemon.operator import Outcome
 
 ANSWER = 5.0  # seconds that the daemon has beyond its own limit
 
@@ -82,8 +82,9 @@ def leave(wait: bool, timeout: int, config: Config) -> None:
 
 
 def _ask(config: Config, what: str, timeout: int, **arguments: Any) -> Outcome:
-    from saru import control, duration
-    from saru.operator import Outcome
+    from saru import control
+    from saru.config import duration
+    from saru.daemon.operator import Outcome
 
     path = control.socket_path(config.daemon.run, config.cluster.name)
     limit = timeout / duration.SECOND

@@ -26,6 +26,6 @@ def status(as_json: bool, config: Config) -> None:
     else:
         from rich.console import Console
 
-        from saru import status_view
+        from saru.status import view as status_view
 
         status_view.show(snapshot, Console(highlight=False))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from saru.commands import time_option
-from saru.config_tree import DataplaneKind
+from saru.config.tree import DataplaneKind
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, SERIAL_MAX, Term, Version
 from saru.dataplane import BLOCKS_MAX, ID_MAX, ID_MIN, Dataplane, Table
 from saru.errors import SaruError
@@ -309,7 +309,8 @@ def _refuse_beside_daemon(ctx: click.Context, force: bool) -> None:
     """
     if force:
         return
-    from saru import config, lock
+    from saru import config
+    from saru.daemon import lock
 
     path: Path | None = ctx.find_root().params.get("config")
     running = lock.owners(config.load(path).daemon.run)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from saru.duration import HOUR, MS
+from saru.config.duration import HOUR, MS
 
 LEAST = 10 * MS
 """A shorter life may be no tick at all, which nf_tables would take for `for ever`."""

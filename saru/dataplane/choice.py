@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from saru.config_tree import Config, DataplaneKind
+from saru.config.tree import Config, DataplaneKind
 from saru.dataplane import Dataplane
 
 LOADED = Path("/sys/module/xt_saru")

@@ -6,9 +6,9 @@ from __future__ import annotations
 import msgspec
 
 from saru import ranges
+from saru.config.duration import MS, SECOND
 from saru.core.term import Version
 from saru.dataplane import Event, Table, TableState
-from saru.duration import MS, SECOND
 
 COLUMNS = (
     *("ID", "BLOCKS", "HELD", "VERSION", "LEFT", "RULES"),

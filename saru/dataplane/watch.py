@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 
+from saru.config.duration import SECOND
 from saru.core.term import Version
 from saru.dataplane import Event, EventKind, Table, elements, notices, sets, usage
 from saru.dataplane.elements import Message
 from saru.dataplane.layout import TABLE, until_set
 from saru.dataplane.netfilter import Netfilter, RefusedError, heard
-from saru.duration import SECOND
 
 LONGEST_SLEEP = 1.0  # seconds; asyncio's clock stops in a suspend, and deadlines do not
 _UNTIL = re.compile(r"until_(\d+)", re.ASCII)

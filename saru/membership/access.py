@@ -6,8 +6,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 
-from saru import guarded
-from saru.config_tree import Tls, Zookeeper
+from saru.config import guarded
+from saru.config.tree import Tls, Zookeeper
 from saru.errors import ConfigError
 
 

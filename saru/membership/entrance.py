@@ -12,8 +12,8 @@ import contextlib
 import socket
 import ssl
 
-from saru.config_tree import Zookeeper
-from saru.duration import SECOND
+from saru.config.duration import SECOND
+from saru.config.tree import Zookeeper
 from saru.errors import OutageError, SaruError
 from saru.membership import access
 from saru.membership.keeper import Keeper

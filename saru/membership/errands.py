@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
-from saru import znodes
 from saru.core.ensemble.action import Store
 from saru.core.ensemble.record import ABSENT, Account, Reign
 from saru.membership.keeper import Keeper
 from saru.membership.places import Places
 from saru.membership.znode import Check, Make, Put, RacedError, Znode
+from saru.wire import znodes
 
 OnWait = Callable[[], None]
 

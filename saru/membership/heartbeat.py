@@ -11,14 +11,13 @@ import asyncio
 import errno
 import socket
 
-from saru import duration
-from saru.config import Config, HeartbeatMode
+from saru.config import Config, HeartbeatMode, duration
 from saru.core.beat import Message
 from saru.core.share import Order
 from saru.errors import OutageError
 from saru.membership import OnMessage, OnNote, boottime
 from saru.membership.road import Road, usable_interfaces
-from saru.wire import COUNTERS, DATAGRAM_MAX, Codec
+from saru.wire.codec import COUNTERS, DATAGRAM_MAX, Codec
 
 _CHECK_MAX = 1.0  # seconds between two looks at the interfaces, at most
 _DRAIN_MAX = 512  # datagrams in one go; a flood must not keep the daemon from all else

@@ -30,8 +30,8 @@ from kazoo.protocol.states import KazooState
 from kazoo.retry import KazooRetry
 from kazoo.security import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE
 
-from saru.config_tree import Zookeeper
-from saru.duration import SECOND
+from saru.config.duration import SECOND
+from saru.config.tree import Zookeeper
 from saru.errors import SaruError
 from saru.membership import boottime
 from saru.membership.access import tls_options

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 import icmplib
 
 from saru import status
-from saru.config_tree import Ping
+from saru.config.duration import SECOND
+from saru.config.tree import Ping
 from saru.core.reach import Reach
-from saru.duration import SECOND
 from saru.errors import OutageError
 from saru.membership import boottime
 

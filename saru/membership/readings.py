@@ -9,7 +9,6 @@ from functools import partial
 
 import msgspec
 
-from saru import znodes
 from saru.core.ensemble.action import EnsembleAction
 from saru.core.ensemble.coordinator import EnsembleCoordinator
 from saru.core.ensemble.record import ABSENT, Account, Roll
@@ -17,6 +16,7 @@ from saru.core.share import Order
 from saru.membership.keeper import Keeper, Watch
 from saru.membership.places import Places
 from saru.membership.view import Read
+from saru.wire import znodes
 
 Event = Callable[..., list[EnsembleAction]]
 Tell = Callable[..., None]

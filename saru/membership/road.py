@@ -9,9 +9,9 @@ import os
 import socket
 import struct
 
-from saru.carrier import flags
 from saru.config import Heartbeat as HeartbeatConfig
 from saru.config import HeartbeatMode
+from saru.link.carrier import flags
 
 _IP_MULTICAST_ALL = 49  # these three are missing from Python's socket module
 _IPV6_MULTICAST_ALL = 29

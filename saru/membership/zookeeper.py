@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from saru import status
-from saru.config_tree import Config
+from saru.config.tree import Config
 from saru.core.ensemble.action import (
     EnsembleAction,
     Evict,

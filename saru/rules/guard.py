@@ -21,12 +21,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from saru import link, status
-from saru.carrier import Carrier
 from saru.config import Config
 from saru.dataplane import Dataplane, EventKind
 from saru.dataplane.netfilter import Netfilter
 from saru.dataplane.notices import receive
 from saru.errors import OutageError, SaruError
+from saru.link.carrier import Carrier
 from saru.rules import install
 from saru.rules.model import Family
 from saru.rules.notice import Notice, Notices

@@ -23,10 +23,10 @@ from saru import nft
 from saru.config import Config, DataplaneKind
 from saru.dataplane.choice import chosen
 from saru.errors import OutageError
+from saru.link.sysctl import Kept
 from saru.rules import nft_install
 from saru.rules.change import Change, Snapshot, differences, plan
 from saru.rules.model import Family, RuleSet, rule_sets, settings
-from saru.sysctl import Kept
 
 PATIENCE = 60  # seconds that one run of an iptables program may take
 ATTEMPTS = 3  # somebody else may write between our reading and our writing

@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from saru.config import Config, Protocol, RulesMode, Service
+from saru.link.sysctl import Setting
 from saru.rules.rule import Rule, rule
-from saru.sysctl import Setting
 
 MULTIPORT_MAX = 15  # ports that one `-m multiport` takes
 _NEW = "-m conntrack --ctstate NEW"

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from deploy.lab import topology
 from deploy.lab.network import Network
 from deploy.lab.zookeeper import Ensemble
-from saru.config_tree import Zookeeper
-from saru.duration import MS
+from saru.config.duration import MS
+from saru.config.tree import Zookeeper
 
 T = TypeVar("T")
 PATIENCE = 30.0

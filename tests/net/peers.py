@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from saru import authkeys
-from saru.config import Config
+from saru.config import Config, authkeys
 from saru.core.allocation import plan
 from saru.core.beat import Allocation, Beat, Grant, Heard, Offer, Report, Role
 from saru.core.share import Order, Share
 from saru.core.term import Session, Term, Version
 from saru.membership.road import Road
-from saru.wire import DATAGRAM_MAX, Codec
+from saru.wire.codec import DATAGRAM_MAX, Codec
 
 SESSION = Session(1, 1)
 

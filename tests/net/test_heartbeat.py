@@ -13,14 +13,14 @@ import msgspec
 import pytest
 
 from saru import config
-from saru.authkeys import Keys
+from saru.config.authkeys import Keys
 from saru.core.beat import Allocation, Beat, Grant, Heard, Message, Role
 from saru.core.settings import Division
 from saru.core.share import Order
 from saru.core.term import Session, Term, Version
 from saru.errors import OutageError
 from saru.membership.heartbeat import HeartbeatMembership
-from saru.wire import Codec
+from saru.wire.codec import Codec
 from tests.net.netns import Host, Network, eventually, network
 
 KEYS = Keys(signing=1, secrets={1: b"ultramonkey"})

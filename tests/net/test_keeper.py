@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from deploy.lab.zookeeper import Ensemble
-from saru.duration import MS
+from saru.config.duration import MS
 from saru.membership.keeper import Keeper
 from saru.membership.znode import Check, LostError, Make, Put, RacedError, Tie
 from tests.net.ensembles import PATIENCE, ensemble, run, settings, until

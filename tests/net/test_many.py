@@ -15,7 +15,7 @@ from saru import config, control
 from saru.core.beat import Beat
 from saru.errors import OutageError
 from saru.status import Status
-from saru.wire import FRAME_MAX
+from saru.wire.codec import FRAME_MAX
 from tests.net.netns import eventually, network
 from tests.net.peers import Peers
 

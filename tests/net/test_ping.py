@@ -11,9 +11,9 @@ from collections.abc import Callable
 import icmplib.sockets
 import pytest
 
-from saru.config_tree import Ping
+from saru.config.duration import MS
+from saru.config.tree import Ping
 from saru.core.reach import Reach
-from saru.duration import MS
 from saru.membership.ping import Pinger
 
 NODES = ("127.0.0.1", "::1", "198.51.100.7", "2001:db8::7")

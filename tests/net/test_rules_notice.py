@@ -15,7 +15,7 @@ import pytest
 from saru import config, nft
 from saru.config import Config, Protocol, RulesMode, Service
 from saru.dataplane.netfilter import GROUP
-from saru.mask import Mask
+from saru.link.mask import Mask
 from saru.rules import install, nft_install
 from saru.rules.model import Family, RuleSet, rule_set
 from saru.rules.notice import Notice, Notices

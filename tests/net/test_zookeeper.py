@@ -18,9 +18,9 @@ from deploy.lab import topology
 from deploy.lab.cluster import Cluster
 from deploy.lab.configuration import NAMESPACES, Settings, Times
 from deploy.lab.node import Node, wait_until
-from saru import znodes
 from saru.core.ensemble.record import Document
 from saru.status import Status
+from saru.wire import znodes
 from tests.ledger import Ledger
 from tests.net.faults_zookeeper import ensemble_of, sessions
 from tests.net.probes import names, probing

@@ -11,8 +11,8 @@ import pytest
 
 from deploy.lab import topology
 from deploy.lab.zookeeper import Ensemble
-from saru.config_tree import Tls, Zookeeper
-from saru.duration import MS
+from saru.config.duration import MS
+from saru.config.tree import Tls, Zookeeper
 from saru.errors import ConfigError, OutageError, SaruError
 from saru.membership import entrance
 from saru.membership.keeper import Keeper

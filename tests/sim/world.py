@@ -13,7 +13,7 @@ from saru.core.action import Note
 from saru.core.beat import Allocation, Beat
 from saru.core.invariants import never_two
 from saru.core.settings import Division, Quorum, Settings
-from saru.soundness import check_beat
+from saru.wire.soundness import check_beat
 from tests.sim.network import MS, Network
 from tests.sim.node import Node
 from tests.sim.scenario import Scenario

@@ -5,7 +5,7 @@ import random
 
 from hypothesis import strategies as st
 
-from saru.authkeys import Keys
+from saru.config.authkeys import Keys
 from saru.core.beat import (
     Allocation,
     Ask,
@@ -22,8 +22,8 @@ from saru.core.beat import (
 from saru.core.settings import Division
 from saru.core.share import Share
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, Session, Term, Version
-from saru.soundness import NUMBER_MAX
-from saru.wire import Codec
+from saru.wire.codec import Codec
+from saru.wire.soundness import NUMBER_MAX
 
 KEYS = Keys(signing=1, secrets={1: b"ultramonkey"})
 DIVISIONS = (Division(1, 1024, 0), Division(7, 2, 0), Division(9, 65536, 5))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from saru import authkeys
+from saru.config import authkeys
 from saru.errors import ConfigError
 
 

@@ -22,8 +22,8 @@ import pytest
 import saru
 from saru import cli
 from saru.control import Control
+from saru.daemon.lock import Lock
 from saru.dataplane.module import NOT_LOADED
-from saru.lock import Lock
 from saru.status import Status
 from tests.unit.snapshots import division, status
 

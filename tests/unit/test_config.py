@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saru import authkeys, config, duration
+from saru import config
 from saru.config import (
     Config,
     HeartbeatMode,
@@ -20,10 +20,13 @@ from saru.config import (
     Protocol,
     RulesMode,
     Service,
+    authkeys,
+    duration,
     load,
+    sections,
 )
+from saru.config.duration import HOUR, MS, SECOND
 from saru.core.settings import Division, Quorum
-from saru.duration import HOUR, MS, SECOND
 from saru.errors import ConfigError
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -34,7 +37,7 @@ THREE = '[cluster]\nnodes = ["walter", "wendy", "wanda"]\n'
 def no_files_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands in this machine's /etc/saru is of no concern here."""
     monkeypatch.setattr(config, "DEFAULT_PATH", tmp_path / "no" / "saru.conf")
-    monkeypatch.setattr(config, "DEFAULT_AUTHKEYS", tmp_path / "no" / "authkeys")
+    monkeypatch.setattr(sections, "DEFAULT_AUTHKEYS", tmp_path / "no" / "authkeys")
 
 
 def load_text(tmp_path: Path, text: str, host: str = "walter") -> Config:
@@ -91,9 +94,9 @@ def test_a_whole_configuration_has_no_caveats(tmp_path: Path) -> None:
 
 
 def test_authkeys_in_its_usual_place_is_found() -> None:
-    config.DEFAULT_AUTHKEYS.parent.mkdir()
-    config.DEFAULT_AUTHKEYS.touch()
-    assert load().heartbeat.authkeys == config.DEFAULT_AUTHKEYS
+    sections.DEFAULT_AUTHKEYS.parent.mkdir()
+    sections.DEFAULT_AUTHKEYS.touch()
+    assert load().heartbeat.authkeys == sections.DEFAULT_AUTHKEYS
 
 
 def test_the_usual_file_is_read_when_it_is_there() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from saru import config
-from saru.config_tree import Zookeeper
+from saru.config import sections
+from saru.config.duration import SECOND
+from saru.config.tree import Zookeeper
 from saru.core.settings import Membership
-from saru.duration import SECOND
 from saru.errors import ConfigError
 
 BY = '[cluster]\nmembership = "zookeeper"\nnodes = ["walter", "wendy", "wanda"]\n'
@@ -20,7 +21,7 @@ HOSTS = '[zookeeper]\nhosts = ["zk1", "zk2:2182", "[fd00::1]:2183"]\n'
 @pytest.fixture(autouse=True)
 def no_keys_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands in this machine's /etc/saru is of no concern here."""
-    monkeypatch.setattr(config, "DEFAULT_AUTHKEYS", tmp_path / "no" / "authkeys")
+    monkeypatch.setattr(sections, "DEFAULT_AUTHKEYS", tmp_path / "no" / "authkeys")
 
 
 def load(folder: Path, text: str, host: str = "walter") -> config.Config:

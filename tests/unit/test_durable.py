@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from saru import durable
+from saru.daemon.lock import Lock, owners
 from saru.errors import OutageError, SaruError
-from saru.lock import Lock, owners
-from saru.sysctl import Kept
+from saru.link.sysctl import Kept
+from saru.state import durable
 
 
 @contextmanager

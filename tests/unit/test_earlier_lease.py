@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from saru import earlier_lease
 from saru.core.invariants import InvariantError
 from saru.errors import SaruError
+from saru.state import earlier_lease
 from tests.unit.cores import DEADTIME, INITDEAD, Link
 
 SECOND = 1_000_000_000

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from saru import earlier_membership
 from saru.errors import SaruError
+from saru.state import earlier_membership
 
 
 def test_there_is_no_way_back_but_the_operators(tmp_path: Path) -> None:

@@ -17,15 +17,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from saru import parts
-from saru.authkeys import Keys
+from saru.config.authkeys import Keys
 from saru.control import Control
 from saru.core.beat import Allocation, Heard
 from saru.core.coordinator import Coordinator
 from saru.core.settings import Division
 from saru.core.share import Order
 from saru.core.term import Session, Term, Version
-from saru.wire import BEAT, DATAGRAM_MAX, ORDER, PART, Codec
+from saru.wire import parts
+from saru.wire.codec import BEAT, DATAGRAM_MAX, ORDER, PART, Codec
 from tests.unit.cores import BLOCKS, Link
 from tests.unit.datagrams import random_allocation
 from tests.unit.test_operator import Cluster

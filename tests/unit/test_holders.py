@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saru.holders import Holders
+from saru.status.holders import Holders
 
 MS = 1_000_000
 

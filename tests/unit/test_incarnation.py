@@ -9,7 +9,7 @@ import pytest
 
 from saru.core.term import INCARNATION_MAX
 from saru.errors import SaruError
-from saru.incarnation import next_incarnation
+from saru.state.incarnation import next_incarnation
 
 
 def test_it_starts_at_one_and_grows(tmp_path: Path) -> None:

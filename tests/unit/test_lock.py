@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from saru.daemon.lock import Lock, Owner, owners
 from saru.errors import SaruError
-from saru.lock import Lock, Owner, owners
 
 HOLD = """
 import sys
 from pathlib import Path
-from saru.lock import Lock
+from saru.daemon.lock import Lock
 with Lock.acquire(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
@@ -69,7 +69,7 @@ def test_the_lock_of_a_killed_daemon_is_free(tmp_path: Path, other: subprocess.P
 
 def test_looking_for_owners_never_makes_a_starting_daemon_fail(tmp_path: Path) -> None:
     Lock.acquire(tmp_path, "saru").release()
-    look = "import sys\nfrom pathlib import Path\nfrom saru.lock import owners\n"
+    look = "import sys\nfrom pathlib import Path\nfrom saru.daemon.lock import owners\n"
     look += "print(flush=True)\nwhile True: owners(Path(sys.argv[1]))\n"
     with subprocess.Popen(
         [sys.executable, "-c", look, tmp_path], stdout=subprocess.PIPE, text=True

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from saru.daemon.log import Destination, Kind, destination, set_up
 from saru.errors import SaruError, UsageError
-from saru.log import Destination, Kind, destination, set_up
 
 SYSTEMD = {"JOURNAL_STREAM": "9:12345"}
 
@@ -61,7 +61,7 @@ def written(where: Destination, *, debug: bool) -> str:
     """What a process of its own writes to its standard error when it logs there."""
     program = f"""
 import logging
-from saru.log import Destination, Kind, set_up
+from saru.daemon.log import Destination, Kind, set_up
 set_up(Destination({where.kind}, {where.name!r}), debug={debug})
 log = logging.getLogger("saru.test")
 log.debug("a detail")

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-import saru.log
+import saru.daemon.log
+from saru.daemon.log import Destination, Kind, set_up
 from saru.errors import SaruError
-from saru.log import Destination, Kind, set_up
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Syslog's socket moved to where it harms nobody; the log is as before afterwards."""
     path = tmp_path / "log"
-    monkeypatch.setattr(saru.log, "SYSLOG", str(path))
+    monkeypatch.setattr(saru.daemon.log, "SYSLOG", str(path))
     root = logging.getLogger()
     before = (root.handlers[:], root.level, logging.getLogger("saru").level)
     root.handlers = []

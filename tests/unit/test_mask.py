@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from saru.mask import Mask
+from saru.link.mask import Mask
 
 SHARED, OWN, GROUP = "00:50:56:14:03:40", "02:00:00:00:00:11", "01:50:56:14:03:40"
 UNICAST = Mask("eth0", SHARED, source=OWN)

@@ -14,12 +14,12 @@ from saru import config
 from saru.core.action import Action
 from saru.core.coordinator import Coordinator
 from saru.core.share import Order
+from saru.daemon.operator import Drained, Move, Operator, Outcome, Shell
+from saru.daemon.others import Heard
 from saru.errors import SaruError, UsageError
-from saru.holders import Holders
-from saru.operator import Drained, Move, Operator, Outcome, Shell
-from saru.others import Heard
-from saru.snapshot import Look, held_by, take
 from saru.status import Director, Guard, State
+from saru.status.holders import Holders
+from saru.status.snapshot import Look, held_by, take
 from tests.unit.cores import BLOCKS, EVERYTHING, KEEPALIVE, Link
 
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from saru import config, durable, pause
+from saru import config
 from saru.config import Config
 from saru.core.coordinator import Coordinator
 from saru.core.state import HoldingState, State
 from saru.core.term import Term, Version
 from saru.dataplane import Table, TableState
 from saru.errors import UsageError
-from saru.incarnation import next_incarnation
 from saru.membership import boottime
+from saru.state import durable, pause
+from saru.state.incarnation import next_incarnation
 
 VERSION = Version(Term(3, 0, 1), 7)
 HELD = 0b1010

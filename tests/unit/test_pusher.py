@@ -10,9 +10,9 @@ from typing import cast
 from saru.core.action import Push, Renew
 from saru.core.settings import Division
 from saru.core.term import Term, Version
+from saru.daemon.pusher import Pusher
 from saru.dataplane import Dataplane, Table
 from saru.errors import StaleError
-from saru.pusher import Pusher
 
 TERM = Term(1, 0, 1)
 PATIENCE = 20.0

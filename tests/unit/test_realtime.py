@@ -11,7 +11,7 @@ from deploy.lab.cache import PROJECT
 PROGRAM = """
 import gc, logging, os, pathlib, threading
 logging.basicConfig(format="%(message)s")
-from saru import realtime
+from saru.daemon import realtime
 def facts():
     locked = [l for l in pathlib.Path("/proc/self/status").read_text().splitlines() if "VmLck" in l]
     return os.sched_getscheduler(0) == os.SCHED_RR, int(locked[0].split()[1]) > 0, gc.isenabled()

@@ -6,10 +6,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from saru.authkeys import Keys
+from saru.config.authkeys import Keys
 from saru.core.settings import Division
 from saru.core.share import Order, Share
-from saru.wire import Codec
+from saru.wire.codec import Codec
 from tests.unit.statements import a_beat
 
 SHARE = Share(100)

@@ -9,8 +9,19 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from saru import blocks_view, status_view
-from saru.status import Counters, Guard, Key, Quorum, Run, State, Status, diagnose, duration
+from saru.status import (
+    Counters,
+    Guard,
+    Key,
+    Quorum,
+    Run,
+    State,
+    Status,
+    blocks_view,
+    diagnose,
+    duration,
+)
+from saru.status import view as status_view
 from tests.unit.snapshots import director, division, status
 
 NO_QUORUM = Quorum(rule="majority", voters=3, needed=2, contact=("walter",), have=False)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from saru.status import Ensemble, Quorum, State, Status, diagnose
-from saru.status_view import show
+from saru.status.view import show
 from tests.unit.snapshots import director, status
 
 QUORUM = Quorum(rule="zookeeper", voters=2, needed=0, contact=("walter", "wendy"), have=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from saru import sysctl
 from saru.errors import OutageError
-from saru.sysctl import Kept, Setting
+from saru.link import sysctl
+from saru.link.sysctl import Kept, Setting
 
 LOOSE = Setting("net/loose", "0", "or it is loose", module="some_module")
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saru import parts, wire
-from saru.authkeys import NO_SECRET, Keys
+from saru.config.authkeys import NO_SECRET, Keys
 from saru.core.beat import (
     Allocation,
     Ask,
@@ -27,7 +26,9 @@ from saru.core.beat import (
 )
 from saru.core.share import Share
 from saru.core.term import Session, Term, Version
-from saru.wire import Codec
+from saru.wire import codec as wire
+from saru.wire import parts
+from saru.wire.codec import Codec
 from tests.unit.datagrams import (
     DIVISIONS,
     KEYS,

@@ -6,12 +6,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from saru import znodes
 from saru.core.beat import Allocation, Grant
 from saru.core.ensemble.record import Account, Document, Holds, Member, Reign, term_of
 from saru.core.reach import Reach
 from saru.core.share import Share
 from saru.core.term import Session, Term, Version
+from saru.wire import znodes
 
 CZXID = 7 << 32 | 0xABCDEF01
 VERSION = Version(term_of(CZXID), 9)

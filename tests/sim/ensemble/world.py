@@ -12,7 +12,7 @@ from saru.core.action import Note
 from saru.core.beat import Beat
 from saru.core.invariants import never_two
 from saru.core.settings import Division, Membership, Quorum, Settings
-from saru.soundness import check_beat
+from saru.wire.soundness import check_beat
 from tests.sim.ensemble.director import Director
 from tests.sim.ensemble.scenario import EnsembleScenario
 from tests.sim.ensemble.zookeeper import Ensemble

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""R7: one hand that carries the core's orders to the kernel, in their order.
+
+Kernel calls take time and the core does not wait for them, so orders meet here: a newer renewal
+replaces one that has not been carried out, and a drop voids every push and renewal not yet begun.
+A push that waits until the CPUs have done with the old table holds nothing up: the data plane keeps
+the order of its calls, and what comes behind finds the new table. A lease of a few hundredths of a
+second would else pass while its renewal waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from saru.core.action import Push, Renew
+from saru.core.settings import Division
+from saru.core.term import Version
+from saru.dataplane import Dataplane, Table
+from saru.errors import SaruError, StaleError
+
+log = logging.getLogger("saru.daemon.pusher")
+
+
+class Pusher:
+    """Carries out Push, Renew and Drop.
+
+    `pushed` is called with the id, the version and whether the kernel took it, `late` with the id
+    and version of a renewal that it refused, `dropped` when all tables have been deleted. An outage
+    of the kernel's side ends `run` with OutageError.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        divisions: tuple[Division, ...],
+        lease_max: int,
+        pushed: Callable[[int, Version, bool], None],
+        late: Callable[[int, Version], None],
+        dropped: Callable[[], None],
+    ) -> None:
+        self.stale = 0  # tables and renewals that the kernel refused as older than what it has
+        self._dataplane = dataplane
+        self._divisions = {division.id: division for division in divisions}
+        self._lease_max = lease_max
+        self._pushed = pushed
+        self._late = late
+        self._dropped = dropped
+        self._pushes: dict[int, Push] = {}
+        self._renews: dict[int, Renew] = {}
+        self._drop = False
+        self._dropping = False  # under way
+        self._group: asyncio.TaskGroup | None = None  # of the pushes under way, while this runs
+        self._under_way = 0  # how many they are
+        self._news = asyncio.Event()
+        self.idle = asyncio.Event()  # all orders have been carried out
+        self.idle.set()
+
+    def push(self, push: Push) -> None:
+        """Order a table to be replaced: at once, for a block may have no holder until it is."""
+        if self._group is None or self._drop or self._dropping:
+            self._pushes[push.id] = push
+            self._order()
+        else:
+            self._begin(self._group, push)
+
+    def renew(self, renew: Renew) -> None:
+        """Order a deadline to be moved."""
+        self._renews[renew.id] = renew
+        self._order()
+
+    def drop(self) -> None:
+        """Order all tables to be deleted, before anything else."""
+        self._pushes.clear()
+        self._renews.clear()
+        self._drop = True
+        self._order()
+
+    def _order(self) -> None:
+        self.idle.clear()
+        self._news.set()
+
+    async def run(self) -> None:
+        """Carry out orders for ever."""
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                while True:
+                    await self._next(self._group)
+        finally:
+            self._group = None
+
+    async def _next(self, group: asyncio.TaskGroup) -> None:
+        """Carry out an order, when there is one."""
+        await self._news.wait()
+        if self._drop:
+            self._drop, self._dropping = False, True
+            await self.empty()
+            self._dropping = False
+            self._dropped()
+        elif self._pushes:
+            self._begin(group, self._pushes.pop(next(iter(self._pushes))))
+        elif self._renews:
+            await asyncio.sleep(0)  # a push that was begun just now is called before
+            if self._renews:  # no drop has come between
+                await self._move(self._renews.pop(next(iter(self._renews))))
+        else:
+            self._news.clear()
+            self._rest()
+
+    def _begin(self, group: asyncio.TaskGroup, push: Push) -> None:
+        self.idle.clear()
+        self._under_way += 1
+        group.create_task(self._set(push))
+
+    def _rest(self) -> None:
+        if not self._under_way and not self._news.is_set():
+            self.idle.set()
+
+    async def empty(self) -> None:
+        """Delete the tables of all of this cluster's ids."""
+        await asyncio.gather(*map(self._dataplane.delete, self._divisions))
+
+    async def _set(self, push: Push) -> None:
+        division = self._divisions[push.id]
+        table = Table(
+            id=push.id,
+            blocks=division.blocks,
+            seed=division.seed,
+            version=push.version,
+            deadline=push.deadline,
+            lease_max=self._lease_max,
+            held=push.held,
+        )
+        ok = False
+        try:
+            await self._dataplane.set(table)
+            ok = True
+        except StaleError as error:
+            self.stale += 1
+            log.warning("version %s of id %d: %s", push.version, push.id, error)
+        except SaruError as error:
+            log.error("version %s of id %d: %s", push.version, push.id, error)
+        self._under_way -= 1
+        self._pushed(push.id, push.version, ok)
+        self._rest()
+
+    async def _move(self, renew: Renew) -> None:
+        try:
+            await self._dataplane.renew(renew.id, renew.version, renew.deadline)
+        except StaleError:
+            # The deadline has passed, or the table is of another version by now: the core knows.
+            self.stale += 1
+            self._late(renew.id, renew.version)
+        except SaruError as error:
+            log.error("renewal of id %d: %s", renew.id, error)

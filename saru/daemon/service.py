@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starting the daemon that the configuration asks for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+from saru.config import Config, authkeys
+from saru.daemon import log, realtime
+from saru.daemon.daemon import Daemon
+from saru.daemon.heartbeat import HeartbeatDaemon
+from saru.daemon.lock import Lock
+from saru.daemon.zookeeper import ZookeeperDaemon
+from saru.state import earlier_lease, earlier_membership
+
+logger = logging.getLogger("saru")
+
+
+def run(config: Config, debug: bool, log_facility: str | None) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises SaruError for what it cannot run without."""
+    where = log.destination(
+        log_facility, debug=debug, configured=config.log.facility, environment=os.environ
+    )
+    # Who reads this daemon's pid in the lock may ask it to read its keys again: it is about to.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Lock.acquire(config.daemon.run, config.cluster.name):
+        log.set_up(where, debug=debug or config.log.debug)
+        daemon = _made(config)
+        for text in (*config.warnings, *config.caveats()):
+            logger.warning("%s", text)
+        realtime.run(daemon.main(), wanted=config.daemon.realtime)
+
+
+def _made(config: Config) -> Daemon:
+    state, cluster = config.daemon.state, config.cluster.name
+    zookeeper = config.by_zookeeper
+    keys = authkeys.load(config.heartbeat.authkeys)
+    earlier_membership.remember(state, cluster, zookeeper=zookeeper)
+    earlier = earlier_lease.remember(state, cluster, config.times.deadtime)
+    if zookeeper:
+        return ZookeeperDaemon(config, keys, earlier)
+    return HeartbeatDaemon(config, keys, earlier)
