@@ -76,6 +76,11 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
     ),
     "R6 freshness": (fences.no_freshness, on_fences.a_promise_from_long_ago, TWO),
     "R6 promise": (fences.no_promise, on_fences.a_promise_taken_back, TWO),
+    "R6 newer sessions barred": (
+        fences.newer_session_allowed,
+        on_fences.a_session_that_nobody_tells_of,
+        TWO,
+    ),
     "R6 farewell in contact": (
         fences.remembered_farewell,
         on_fences.a_farewell_from_an_earlier_life,
@@ -123,6 +128,11 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
         on_hosts.an_order_from_before_the_drop,
         TWO,
     ),
+    "R7 older versions refused": (
+        hosts.kernel_takes_anything,
+        on_hosts.an_order_of_another_hand,
+        TWO,
+    ),
     "R8 joining": (hosts.joins_at_once, on_hosts.a_newcomer_in_a_hurry, MOVED),
 }
 
@@ -132,10 +142,5 @@ UNSEEN: dict[str, tuple[Plant, str]] = {
     "R1 the session named": (
         leases.any_session_vouched,
         "R6's silence is of any session: when a fence is found, vouches for all have run out",
-    ),
-    "R6 newer sessions barred": (fences.newer_session_allowed, "spin finds two holders without it"),
-    "R7 older versions refused": (
-        hosts.kernel_takes_anything,
-        "one hand gives its orders in their order; the kernel need not trust that there is one",
     ),
 }

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from saru.core.beat import Beat
+from saru.core.beat import Beat, Message, Role
 from saru.core.term import Session
-from tests.sim.scripts.steps import SLOW, answers, promised
+from tests.sim.scripts.steps import SLOW, answers, beats, flap, names, promised
 from tests.unit.cores import DEADTIME, INITDEAD, KEEPALIVE, MS, Link
 
 
@@ -46,7 +46,7 @@ def a_promise_from_long_ago() -> None:
     link.run(3 * DEADTIME)
     link.one_way("c", "a")
     a, b = link["a"], link["b"]
-    link.until(lambda: promised(link, "b", "c"))
+    link.until(lambda: promised(link, "a", "b", "c"))
     link.heal()
     link.one_way("b", "a")
     link.run(4 * DEADTIME)
@@ -80,19 +80,74 @@ def a_promise_taken_back() -> None:
     for voter in "ef":
         link.one_way("c", voter)
     link.one_way("a", "g")
-    link.until(lambda: promised(link, "b", "c") and promised(link, "d", "c"))
+    link.until(lambda: promised(link, "a", "b", "c") and promised(link, "a", "d", "c"))
     for voter in "bd":
         link.one_way(voter, "a")
         link.mend("c", voter)
     known = a.core.peers["c"].beat
     assert known is not None
-    beats = [m for _, name, m in link.sent if name == "c" and isinstance(m, Beat)]
-    late = next(beat for beat in beats if beat.seq > known.seq)
+    said = beats(link, "c")
+    late = next(beat for beat in said if beat.seq > known.seq)
     link.deliver("a", late)  # it was long on its way: contact, for a keepalive
     for voter in "bd":
-        link.deliver(voter, beats[-1])
+        link.deliver(voter, said[-1])
     link.one_way("a", "c")
     assert link["c"].accepts()
+    link.run(DEADTIME)
+
+
+def a_session_that_nobody_tells_of() -> None:
+    """R6: b, a new master, hears from nobody that c has a second session, and asks for the first.
+
+    In the old term a and d vouch for the second one, and a gives it blocks. Then a and e do; d,
+    for which c has been silent for long, promises b. A beat from c's first session comes to b, so
+    that it does not ask for a moment, and c's newest comes to d. If the promise of the first
+    session does not bar the second, c has e and d, and a is free to promise, too.
+    """
+    link = Link("abcde").settled()
+    b, c = link["b"], link["c"]
+    for voter in "be":
+        link.one_way("c", voter)
+    link.run(KEEPALIVE + 4 * MS)
+    first = beats(link, "c")[-1]
+
+    def telling(sender: str, receiver: str, message: Message) -> bool:
+        return sender == "a" and receiver == "b" and isinstance(message, Beat)
+
+    link.lost = telling
+    flap(link, "c")
+    link.until(lambda: bool(c.accepts()))
+    for voter in "bde":
+        link.one_way("a", voter)
+    link.run(KEEPALIVE)
+    link.one_way("c", "d")
+    link.run(KEEPALIVE)
+    link.one_way("c", "a")
+    link.until(lambda: b.core.role is Role.CANDIDATE)
+    link.one_way("d", "b")
+    link.until(lambda: beats(link, "e")[-1].term == b.core.term)
+    link.run(link.delay)
+    for one, other in ("eb", "be"):
+        link.one_way(one, other)
+    link.mend("c", "e")
+    link.until(lambda: c.core.term == b.core.term)
+    link.deliver("e", beats(link, "c")[-1])
+    assert c.core.session == Session(1, 2)
+    link.until(lambda: not names(link, "d", "c"))
+    link.mend("d", "b")
+    link.deliver("b", beats(link, "d")[-1])
+    link.until(lambda: promised(link, "b", "d", "c"))
+    link.one_way("d", "b")
+    link.deliver("b", first)
+    link.run(2 * link.delay)
+    link.mend("c", "d")
+    link.deliver("d", beats(link, "c")[-1])
+    link.run(2 * link.delay)
+    link.one_way("b", "d")
+    link.until(lambda: not names(link, "a", "c"))
+    link.mend("a", "b")
+    link.lost = lambda _sender, _receiver, _message: False
+    link.deliver("b", beats(link, "a")[-1])
     link.run(DEADTIME)
 
 

@@ -42,6 +42,20 @@ def an_order_from_before_the_drop() -> None:
     link.run(DEADTIME)
 
 
+def an_order_of_another_hand() -> None:
+    """R7: a second hand, which the lock is to keep out, comes late with a table that c had."""
+    link = Link("abc").settled()
+    c = link["c"]
+    kernel = c.kernels[1]
+    version, held = kernel.version, kernel.held
+    assert version is not None
+    weigh(link, "c", 0)
+    link.until(lambda: not c.accepts())
+    link.until(lambda: link.held() == EVERYTHING)
+    kernel.set(version, held, c.core.lease)
+    link.check()
+
+
 def a_newcomer_in_a_hurry() -> None:
     """R8: c is back, and no connection synchronisation has filled its table yet."""
     link = Link("abc", join_delay=2 * INITDEAD).settled()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from saru.core.beat import Allocation, Message
+from saru.core.beat import Allocation, Beat, Message
 from saru.core.invariants import InvariantError
 from tests.unit.cores import DEADTIME, EVERYTHING, MS, Link
 
@@ -45,9 +45,19 @@ def gives_more(link: Link, node: str, caught: list[Allocation]) -> Allocation | 
     return None
 
 
-def promised(link: Link, voter: str, node: str) -> bool:
-    """Whether the master has heard that `voter` promises not to vouch for `node`."""
-    beat = link[link.master()].core.peers[voter].beat
+def beats(link: Link, node: str) -> list[Beat]:
+    """The beats that `node` has sent, whoever has heard them."""
+    return [said for _, name, said in link.sent if name == node and isinstance(said, Beat)]
+
+
+def names(link: Link, node: str, other: str) -> bool:
+    """Whether the newest beat of `node` names one of `other`: it hears it."""
+    return any(heard.node == other for heard in beats(link, node)[-1].heard)
+
+
+def promised(link: Link, master: str, voter: str, node: str) -> bool:
+    """Whether `master` has heard that `voter` promises not to vouch for `node`."""
+    beat = link[master].core.peers[voter].beat
     return beat is not None and any(promise.node == node for promise in beat.promises)
 
 

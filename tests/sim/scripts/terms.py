@@ -6,7 +6,7 @@ from __future__ import annotations
 from saru.core.action import Change
 from saru.core.beat import Beat, Message, Role
 from saru.core.invariants import InvariantError
-from tests.sim.scripts.steps import SLOW, catch, gives_more, served, soon, weigh
+from tests.sim.scripts.steps import SLOW, beats, catch, gives_more, served, soon, weigh
 from tests.unit.cores import DEADTIME, KEEPALIVE, MS, Link
 
 
@@ -128,8 +128,7 @@ def a_way_back() -> None:
     link.until(lambda: b.core.role is Role.MASTER)
     link.deliver("c", next(beat for beat in news if beat.node == "b"))
     assert c.core.term == b.core.term
-    said = [m for _, name, m in link.sent if name == "c" and isinstance(m, Beat)]
-    link.deliver("b", said[-1])
+    link.deliver("b", beats(link, "c")[-1])
     link.until(lambda: not new & ~(b.accepts() | link["d"].accepts() | link["e"].accepts()))
     link.run(c.core.peers["b"].contact_until(DEADTIME) - c.clock() + 5 * MS)
     assert c.accepts()
