@@ -138,8 +138,12 @@ class Record:
         A probe that lay in a stalled director's queue until its block was his is told from one
         that two held at a time by how late the second was.
         """
+        return [self._story(number) for number in self._of_two(begin, end)]
+
+    def _of_two(self, begin: int = 0, end: int | None = None) -> list[int]:
+        """The numbers of those probes."""
         numbers = self._slice(begin, end) if end is not None else range(len(self._sent))
-        return [self._story(n) for n in numbers if self._accepted[n].bit_count() > 1]
+        return [number for number in numbers if self._accepted[number].bit_count() > 1]
 
     def _story(self, number: int) -> str:
         sent = self._sent[number]

@@ -9,9 +9,10 @@ whole kernel.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
@@ -22,11 +23,12 @@ from deploy.demonstration.probing import TARGETS
 from deploy.demonstration.probing import probing as together
 from deploy.demonstration.stage import Tap
 from deploy.lab import configuration, kernels, topology
-from deploy.lab.laboratory import START_DAEMON, Laboratory, Setup
+from deploy.lab.cache import LabError
+from deploy.lab.laboratory import LOG, START_DAEMON, Laboratory, Setup
 from tests import storm
-from tests.ledger import Ledger
 from tests.net.relay import Relay
 from tests.storm import Fault
+from tests.vm.queued import QueuedLedger
 
 BLOCKS = 1024
 RATE = 500
@@ -143,18 +145,27 @@ class Faults:
         return Fault(f"all beats up to {LATE} s late", (), begin, end, wires=True)
 
 
-def probing(lab: Laboratory, ledger: Ledger) -> AbstractContextManager[None]:
+def probing(lab: Laboratory, ledger: QueuedLedger) -> AbstractContextManager[None]:
     """Probe every block without a pause; who forwards is seen on the wire to the real servers."""
     capture = Capture(ledger, lab.name, Tap(bridge=topology.SERVER_SEGMENT), TARGETS)
     client = lab.network.namespace(topology.CLIENT)
     return together(capture, Prober(ledger, client, TARGETS, BLOCKS, RATE), DRAIN_SECONDS)
 
 
+def logs(lab: Laboratory) -> Iterator[str]:
+    """What each director's log ends with, where it can be asked."""
+    for name in DIRECTORS:
+        with contextlib.suppress(LabError, OSError):
+            guest = lab.guest(name)
+            yield f"{name}: {guest.run(['tail', '-n', '60', LOG]).stdout}"
+            guest.close()
+
+
 def test_never_two(request: pytest.FixtureRequest) -> None:
     seed = storm.seed(request.config)
     lab = Laboratory(f"saru-nemesis-{secrets.token_hex(3)}")
     macs = {topology.director(name).mac(1): name for name in DIRECTORS}
-    ledger = Ledger(macs, prefix=f"storm {secrets.token_hex(4)} ")
+    ledger = QueuedLedger(macs, prefix=f"storm {secrets.token_hex(4)} ")
     times = configuration.GUESTS
     try:
         lab.up(Setup(DIRECTORS, kernels.VERSIONS[0], "heartbeat", "unicast"), print)
@@ -169,7 +180,13 @@ def test_never_two(request: pytest.FixtureRequest) -> None:
         with probing(lab, ledger):
             rounds.rage(float(request.config.getoption("--nemesis-guests")))
         rounds.check()
+        assert not ledger.undecided()
+    except BaseException:
+        print(*logs(lab), sep="\n")
+        raise
     finally:
         lab.down()
+    for story in ledger.late():
+        print(f"late, when the block had moved: {story}")
     whole = storm.bound(times.keepalive / 1000, times.deadtime / 1000, times.initdead / 1000)
     print(rounds.summary(whole))

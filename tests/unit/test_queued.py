@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which probes that two accepted count as held by two, where copies may lie in a queue."""
+
+from __future__ import annotations
+
+from tests.vm.queued import QueuedLedger
+
+MS = 1_000_000
+NAMES = ("walter", "wendy", "wanda")
+
+
+def told(*probes: str) -> QueuedLedger:
+    """A ledger of one block's probes, 1 s apart; each says who accepted it after how many ms."""
+    ledger = QueuedLedger({name: name for name in NAMES})
+    for number, text in enumerate(probes):
+        sent = number * 1000 * MS
+        ledger.sent(7, sent)
+        for word in text.split():
+            name, _, after = word.partition("+")
+            ledger.accepted(number, name, sent + int(after) * MS)
+    return ledger
+
+
+def test_a_late_copy_of_a_block_that_has_moved() -> None:
+    ledger = told("walter+4 wendy+480", "", "wendy+5", "walter+5")
+    assert not ledger.twice()
+    assert len(ledger.late()) == 1
+
+
+def test_the_first_one_goes_on() -> None:
+    assert len(told("walter+4 wendy+480", "walter+4").twice()) == 1
+    ledger = told("walter+4 wendy+480", "walter+4 wendy+300")
+    assert len(ledger.twice()) == 1
+    assert len(ledger.undecided()) == 1
+
+
+def test_too_soon_for_a_move() -> None:
+    assert len(told("walter+4 wendy+7", "wendy+5").twice()) == 1
+    assert len(told("walter+4 walter+478 wendy+480", "wendy+5").twice()) == 1
+
+
+def test_three_are_never_late_copies() -> None:
+    assert len(told("walter+4 wanda+90 wendy+480", "wendy+5").twice()) == 1
+
+
+def test_nobody_knows_yet() -> None:
+    ledger = told("walter+4 wendy+480", "")
+    assert not ledger.twice()
+    assert not ledger.late()
+    assert len(ledger.undecided()) == 1
+
+
+def test_an_older_probe_that_is_accepted_still_counts_for_what_comes_after() -> None:
+    assert len(told("walter+4 wendy+480", "walter+2000", "wendy+5").twice()) == 1
