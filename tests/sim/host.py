@@ -78,6 +78,10 @@ class Host(abc.ABC, Generic[Core]):
     def _request(self, action: Any) -> None:
         """Carry out an action that is not for the kernel."""
 
+    @abc.abstractmethod
+    def hear(self, message: Any) -> None:
+        """A datagram arrives."""
+
     def _watched(self, actions: Sequence[Any]) -> None:
         """The daemon has had an event, and wants this done."""
 

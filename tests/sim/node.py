@@ -80,8 +80,6 @@ class Node(Host[Coordinator]):
             self.world.watch.did(self, actions)
 
     def hear(self, message: Beat | Allocation) -> None:
-        """A datagram arrives."""
-
         def beat(daemon: Coordinator) -> list[Action]:
             assert isinstance(message, Beat)
             if self.world.watch:

@@ -8,12 +8,12 @@ about broken links, others all about daemons that stop.
 from __future__ import annotations
 
 import itertools
-import random
 
 from saru.core.settings import Quorum
+from tests.sim.cluster import DEADTIME, INITDEAD
 from tests.sim.network import MS
-from tests.sim.scenario import Fault, Scenario
-from tests.sim.world import DEADTIME, INITDEAD
+from tests.sim.planner import Planner
+from tests.sim.scenario import Scenario
 
 LENGTH = 12 * DEADTIME
 # How often each kind of fault comes, beside the others.
@@ -43,20 +43,13 @@ RESTARTS = (20, 100, 300, 700, 1500)  # ms
 DELAYS = (1, 2, 20, 100)  # ms
 
 
-class Planner:
-    """Draws the faults of one scenario."""
+class BeatPlanner(Planner):
+    """Draws what happens to those that go by beats."""
 
     def __init__(self, seed: int, voters: int, quorum: Quorum) -> None:
-        self._dice = dice = random.Random(f"plan {seed}")
-        self._names = "abcdefghi"[:voters]
-        self._seed = seed
+        super().__init__("plan", seed, voters)
         self._quorum = quorum
-        self._stopped: set[str] = set()
-        self._faults: list[Fault] = []
-        self._kinds = {kind: often * dice.choice((0, 1, 1, 3)) for kind, often in KINDS.items()} | {
-            "start": KINDS["start"],
-            "heal": KINDS["heal"],
-        }
+        self._mood(KINDS, always=("start", "heal"))
         self._named = quorum is Quorum.MAJORITY or seed % 4 < 2
         if not self._named:
             # Known: who is away for its start-up wait has heard nobody, and thinks it is alone.
@@ -95,39 +88,24 @@ class Planner:
             named=self._named,
             ids=1 + (seed % 4 == 3),
             join_delay=2 * DEADTIME if seed % 7 == 6 else 0,
-            faults=tuple(sorted(self._faults, key=lambda fault: fault.time)),
+            faults=self._in_order(),
         )
-
-    def _add(self, time: int, *words: object) -> None:
-        self._faults.append(Fault(time, tuple(str(word) for word in words)))
 
     def _disturb(self, time: int) -> None:
         """One random fault."""
         dice = self._dice
-        kind = dice.choices(list(self._kinds), list(self._kinds.values()))[0]
+        kind = self._kind()
         name = dice.choice(self._names)
         one, other = dice.sample(self._names, 2)
+        if self._befall(kind, time, name):
+            return
         if kind == "stop":
             self._add(time, kind, name)
             self._add(time + dice.choice(RESTARTS) * MS, "start", name)
-        elif kind in ("crash", "reboot", "leave"):
-            self._stopped.add(name)
-            self._add(time, kind, name)
-        elif kind == "start":
-            if self._stopped or dice.random() < 0.3:
-                name = dice.choice(sorted(self._stopped) or self._names)
-                self._stopped.discard(name)
-                self._add(time, kind, name)
-        elif kind == "rules":
-            self._add(time, kind, name, dice.choice(("on", "off")))
         elif kind == "reach":
             self._add(time, kind, name, dice.choice((0, 1, 2, 2)))
         elif kind == "pause":
             self._add(time, kind, name, dice.choice(PAUSES))
-        elif kind == "wake":
-            self._add(time, kind, name)
-        elif kind == "drift":
-            self._add(time, kind, name, round(dice.uniform(-1, 1), 3))
         elif kind == "split":
             self._add(time, kind, *self._shape())
         elif kind == "mute":
@@ -138,8 +116,6 @@ class Planner:
             self._add(time, kind, one, other, dice.choice((50, 300, 900, 2000)))
         elif kind == "weather":
             self._weather(time)
-        elif kind == "weigh":
-            self._add(time, kind, name, dice.choice((0, 50, 100, 100, 200)))
         elif kind == "stall":
             self._add(time, kind, dice.choice((0, 0, 0.002)))
         else:
@@ -191,4 +167,4 @@ def plan(seed: int, voters: int = 3, quorum: Quorum = Quorum.MAJORITY) -> Scenar
     those who join wait. Without a quorum every second leaves the network alone, and names are only
     given for half of them.
     """
-    return Planner(seed, voters, quorum).scenario()
+    return BeatPlanner(seed, voters, quorum).scenario()

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Playing a scenario to its end, and making one that fails as short as can be."""
+"""Playing a scenario around beats to its end."""
 
 from __future__ import annotations
 
 from saru.core.invariants import InvariantError
 from saru.core.settings import Quorum
 from tests.sim import faults
+from tests.sim.cluster import DEADTIME, INITDEAD, KEEPALIVE, LEASE_PLUS
 from tests.sim.network import MS
 from tests.sim.plan import plan
+from tests.sim.play import play_out, settle
 from tests.sim.scenario import Fault, Scenario
-from tests.sim.world import DEADTIME, INITDEAD, KEEPALIVE, MEETING, PING_SETTLE, World
+from tests.sim.world import MEETING, PING_SETTLE, World
 
-STEP = 25 * MS
-LEASE_PLUS = DEADTIME * 101 // 99
 TRIPS = 100 * MS
 
 
@@ -37,37 +37,12 @@ def play(scenario: Scenario, *, rules: bool = True, clocks_from: int = 0) -> Wor
     Whatever its faults, all is calm at the end, and everybody must be served within `bound`.
     All clocks show `clocks_from` ns more than they would.
     """
-    world = World(scenario, rules=rules, clocks_from=clocks_from)
-    rest = list(scenario.faults)
-    try:
-        while rest:
-            world.run(rest[0].time)
-            faults.happen(world, rest.pop(0))
-        if not scenario.faults or scenario.faults[-1].words[0] != "calm":
-            faults.happen(world, Fault(world.now, ("calm",)))
-        settle(world)
-    except InvariantError as error:
-        told = "\n".join([scenario.head(), *world.story, "# There it ended.", *map(str, rest)])
-        raise InvariantError(
-            f"seed {scenario.seed}, {len(scenario.voters)} voters: {error}\n"
-            f"# Save what follows, and `python -m tests.sim replay FILE` plays it again.\n{told}"
-        ) from error
-    return world
+    return play_out(World(scenario, rules=rules, clocks_from=clocks_from), faults.happen, end)
 
 
-def settle(world: World) -> None:
-    """See to it that all is well within the bound, and stays so."""
-    begin = world.now
-    world.bound = bound(world)
-    end = begin + world.bound
-    while wrong := world.wrong():
-        if world.now >= end:
-            raise InvariantError("; ".join(wrong))
-        world.run(world.now + STEP)
-    world.settled = world.now - begin
-    world.run(world.now + 2 * DEADTIME)
-    if wrong := world.wrong():
-        raise InvariantError("did not last: " + "; ".join(wrong))
+def end(world: World) -> None:
+    """See to it that all is well, and that those apart agree again where each may go on alone."""
+    settle(world, bound(world))
     if world.settings.quorum is Quorum.NONE:
         cut_off(world)
 

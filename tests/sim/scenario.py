@@ -12,13 +12,15 @@ Times are in ms of true time since the beginning. What the verbs mean is in `tes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from saru.core.settings import Quorum
 
 MS = 1000
-KEYS = {"seed", "voters", "witnesses", "quorum", "named", "ids", "join_delay"}
+NEEDED = {"seed", "voters"}
+KEYS = NEEDED | {"witnesses", "quorum", "named", "ids", "join_delay"}
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,40 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """Everything that a run depends on. `named`: the voters are named in the settings."""
+class Course:
+    """What every run depends on, whatever its cluster is: the dice, and what happens."""
+
+    WHO: ClassVar[str]  # what its nodes are
 
     seed: int
+    faults: tuple[Fault, ...] = field(default=(), kw_only=True)
+
+    def head(self) -> str:
+        """The lines before the first fault."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return "\n".join([self.head(), *map(str, self.faults)]) + "\n"
+
+    def only(self, faults: Iterable[Fault]) -> Self:
+        """The same cluster with other faults."""
+        return replace(self, faults=tuple(faults))
+
+
+@dataclass(frozen=True)
+class Scenario(Course):
+    """Everything that a run by beats depends on. `named`: the settings name the voters."""
+
+    WHO = "voters"
+
     voters: str
     witnesses: str = ""
     quorum: Quorum = Quorum.MAJORITY
     named: bool = True
     ids: int = 1
     join_delay: int = 0
-    faults: tuple[Fault, ...] = ()
 
     def head(self) -> str:
-        """The lines before the first fault."""
         words = [f"voters {self.voters}"]
         if self.witnesses:
             words.append(f"witnesses {self.witnesses}")
@@ -58,15 +80,8 @@ class Scenario:
             words.append(f"join_delay {self.join_delay / MS:g}")
         return f"seed {self.seed}\n{' '.join(words)}"
 
-    def __str__(self) -> str:
-        return "\n".join([self.head(), *map(str, self.faults)]) + "\n"
 
-    def only(self, faults: Iterable[Fault]) -> Scenario:
-        """The same cluster with other faults."""
-        return replace(self, faults=tuple(faults))
-
-
-def lines(text: str, keys: Collection[str]) -> tuple[dict[str, str], tuple[Fault, ...]]:
+def lines(text: str, needed: Set[str], keys: Set[str]) -> tuple[dict[str, str], tuple[Fault, ...]]:
     """The settings and the faults that a text has. ValueError, with the line, if that cannot be."""
     settings: dict[str, str] = {}
     faults = []
@@ -84,15 +99,15 @@ def lines(text: str, keys: Collection[str]) -> tuple[dict[str, str], tuple[Fault
     unknown = settings.keys() - keys
     if unknown:
         raise ValueError(f"nobody knows {', '.join(sorted(unknown))}")
+    missing = needed - settings.keys()
+    if missing:
+        raise ValueError(f"no {', '.join(sorted(missing))} is given")
     return settings, tuple(sorted(faults, key=lambda fault: fault.time))
 
 
 def parse(text: str) -> Scenario:
     """Read what `Scenario` writes. ValueError, with the line, if that cannot be."""
-    settings, faults = lines(text, KEYS)
-    missing = {"seed", "voters"} - settings.keys()
-    if missing:
-        raise ValueError(f"no {', '.join(sorted(missing))} is given")
+    settings, faults = lines(text, NEEDED, KEYS)
     return Scenario(
         seed=int(settings["seed"]),
         voters=settings["voters"],

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from tests.sim import faults
+from tests.sim.cluster import BLOCKS, DEADTIME, INITDEAD
 from tests.sim.network import MS
 from tests.sim.scenario import Fault, Scenario
-from tests.sim.world import BLOCKS, DEADTIME, INITDEAD, PING_SETTLE, World
+from tests.sim.world import PING_SETTLE, World
 
 SETTLED = INITDEAD + 3 * DEADTIME
 EVERYTHING = (1 << BLOCKS) - 1

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import os
-import re
+from functools import partial
 
 import pytest
 
 from saru.core.action import Change
 from saru.core.invariants import InvariantError
 from saru.core.settings import Quorum
+from tests.sim import notice
+from tests.sim.batch import TIMES, all_runs
 from tests.sim.plan import plan
 from tests.sim.planted.rules import RANDOM, SCRIPTED, TWO, UNSEEN, UNSERVED
 from tests.sim.run import play, run
@@ -32,7 +31,6 @@ RUNS = {
     (3, Quorum.NONE): 60,
     (4, Quorum.NONE): 30,
 }
-TIMES = int(os.environ.get("SARU_SIM_RUNS", "1"))
 PLANTED_LIMIT = 300  # runs; the slowest of them is seen in some seventy
 SEEN = {
     "lapses": Change.LAPSED,
@@ -42,34 +40,8 @@ SEEN = {
 }
 
 
-def some_runs(voters: int, quorum: Quorum, seeds: range) -> collections.Counter[str]:
-    total: collections.Counter[str] = collections.Counter()
-    for seed in seeds:
-        total.update(run(seed, voters, quorum).count)
-    return total
-
-
-def until_it_fails(voters: int, breach: str) -> None:
-    """Run seed after seed until one fails as expected; other failures show nothing."""
-    for seed in range(PLANTED_LIMIT):
-        try:
-            run(seed, voters, rules=False)
-        except InvariantError as error:
-            if re.search(breach, str(error).partition("\n")[0]):
-                raise
-
-
 def test_never_two_and_every_block_held_again() -> None:
-    jobs = []
-    total: collections.Counter[str] = collections.Counter()
-    with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
-        for (voters, quorum), runs in RUNS.items():
-            step = 20
-            for first in range(0, runs * TIMES, step):
-                seeds = range(first, min(first + step, runs * TIMES))
-                jobs.append(pool.submit(some_runs, voters, quorum, seeds))
-        for job in concurrent.futures.as_completed(jobs):
-            total.update(job.result())
+    total = all_runs(run, RUNS)
     seen = {name: total[key] for name, key in SEEN.items()}
     print(f"{sum(RUNS.values()) * TIMES} runs saw {seen}")
     assert all(seen.values()), f"the runs are too tame to prove anything: {seen}"
@@ -79,32 +51,27 @@ def test_never_two_and_every_block_held_again() -> None:
 def test_a_missing_rule_is_noticed(rule: str) -> None:
     """By what it is for, never two and soon one; nobody looks at the rules themselves."""
     plant, voters, breach = RANDOM[rule]
-    with plant(), pytest.raises(InvariantError, match=breach):
-        until_it_fails(voters, breach)
+    unwatched = partial(run, voters=voters, rules=False)
+    notice.by_random_runs(plant, unwatched, PLANTED_LIMIT, breach)
 
 
 @pytest.mark.parametrize("rule", SCRIPTED)
 def test_a_missing_rule_is_noticed_by_a_script(rule: str) -> None:
-    plant, script, breach = SCRIPTED[rule]
-    script()
-    with plant(), pytest.raises(InvariantError, match=breach):
-        script()
+    notice.by_a_script(*SCRIPTED[rule])
 
 
 @pytest.mark.parametrize("rule", UNSEEN)
 def test_a_rule_with_another_behind_it(rule: str) -> None:
     """When one of these fails, that rule is needed by itself: tell so, and move it."""
     plant, _ = UNSEEN[rule]
-    with plant():
-        for seed in range(3):
-            run(seed, 3, rules=False)
+    notice.by_nobody(plant, partial(run, voters=3, rules=False))
 
 
 def test_a_failure_is_told_as_a_script_that_replays_it() -> None:
     plant, voters, breach = RANDOM["the kernel's deadline"]
     with plant():
         with pytest.raises(InvariantError, match=r"^seed \d+, 3 voters: ") as told:
-            until_it_fails(voters, breach)
+            notice.until_it_fails(partial(run, voters=voters, rules=False), PLANTED_LIMIT, breach)
         text = str(told.value)
         first, _, script = text.partition("\n")
         scenario = parse(script)

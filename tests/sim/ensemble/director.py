@@ -404,5 +404,4 @@ class Director(Host[EnsembleCoordinator]):
     # --- beats ----------------------------------------------------------------------------------
 
     def hear(self, beat: Beat) -> None:
-        """A beat arrives."""
         self.do(lambda core: core.receive(beat, self.clock()))

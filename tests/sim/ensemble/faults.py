@@ -20,25 +20,12 @@ calm [ab]                   everything works again, and everybody (else) runs
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from tests.sim import verbs
 from tests.sim.ensemble.director import Director
 from tests.sim.ensemble.world import EnsembleWorld
 from tests.sim.ensemble.zookeeper import Op, Server
-from tests.sim.faults import LINKS
-from tests.sim.network import MS, Weather
+from tests.sim.network import MS
 from tests.sim.scenario import Fault
-
-Verb = Callable[..., None]
-
-
-def _weigh(node: Director, weight: str) -> None:
-    node.weight = int(weight)
-    node.do(lambda daemon: daemon.weigh(int(weight), node.clock()))
-
-
-def _rules(node: Director, state: str) -> None:
-    node.do(lambda daemon: daemon.guard(state == "on", f"rules {state}", node.clock()))
 
 
 def _evict(node: Director) -> None:
@@ -50,17 +37,8 @@ def _near(node: Director) -> None:
     node.be_late(0, 0)
 
 
-NODES: dict[str, Verb] = {
-    "start": Director.start,
-    "crash": Director.end,
-    "reboot": Director.reboot,
-    "leave": Director.leave,
-    "pause": lambda node, ms: node.pause(round(float(ms) * MS)),
-    "wake": Director.wakes,
+NODES = verbs.NODES | {
     "hang": lambda node, ms: node.hang(round(float(ms) * MS)),
-    "drift": lambda node, percent: node.drift(float(percent) / 100),
-    "weigh": _weigh,
-    "rules": _rules,
     "expire": Director.expire,
     "evict": _evict,
     "far": lambda node, number: node.unreachable.add(int(number)),
@@ -89,21 +67,10 @@ def _slow(world: EnsembleWorld, ms: str) -> None:
     world.zookeeper.delay = max(1, round(float(ms) * MS))
 
 
-def _weather(world: EnsembleWorld, loss: str, double: str, late: str, delay: str) -> None:
-    delay_us = round(float(delay) * MS)
-    world.network.weather = Weather(float(loss), float(double), float(late), delay_us)
-
-
-def _stall(world: EnsembleWorld, part: str) -> None:
-    world.stall = float(part)
-
-
 def calm(world: EnsembleWorld, dead: str = "") -> None:
     """Everything works again, and everybody runs, but for the `dead`: they lose their power."""
-    world.network.heal()
-    world.network.weather = Weather()
+    verbs.clear_up(world)
     world.zookeeper.heal()
-    world.stall = 0.0
     for node in world.nodes.values():
         _near(node)
         node.hung_until = 0
@@ -113,31 +80,20 @@ def calm(world: EnsembleWorld, dead: str = "") -> None:
             node.start()
         else:
             node.wakes()
-            _rules(node, "on")
+            verbs.rules(node, "on")
 
 
-WORLD: dict[str, Verb] = {
+WORLD = verbs.WORLD | {
     "down": lambda world, number: _up(world, number, False),
     "up": lambda world, number: _up(world, number, True),
     "cut": _cut,
     "lag": _lag,
     "slow": _slow,
     "mend": lambda world: world.zookeeper.heal(),
-    "weather": _weather,
-    "stall": _stall,
     "calm": calm,
 }
 
 
 def happen(world: EnsembleWorld, fault: Fault) -> None:
     """Let a fault happen now. ValueError if nobody knows what it means."""
-    verb, *arguments = fault.words
-    world.story.append(str(fault))
-    try:
-        if verb in NODES:
-            name, *arguments = arguments
-            NODES[verb](world.nodes[name], *arguments)
-        else:
-            (LINKS | WORLD)[verb](world, *arguments)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"what does this mean: {fault}") from error
+    verbs.happen(world, fault, NODES, WORLD)

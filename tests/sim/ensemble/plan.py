@@ -6,12 +6,10 @@ Every seed has a mood: some kinds of fault come often in its run, others never.
 
 from __future__ import annotations
 
-import random
-
+from tests.sim.cluster import DEADTIME
 from tests.sim.ensemble.scenario import EnsembleScenario
-from tests.sim.ensemble.world import DEADTIME
 from tests.sim.network import MS
-from tests.sim.scenario import Fault
+from tests.sim.planner import Planner
 
 BEGIN = 4 * DEADTIME
 LENGTH = 14 * DEADTIME
@@ -47,24 +45,15 @@ DELAYS = (0, 0, 30, 150, 300)  # ms
 LAGS = (0, 20, 100, 300)  # ms
 
 
-class Planner:
-    """Draws the faults of one scenario."""
+class EnsemblePlanner(Planner):
+    """Draws what happens to directors, to servers, and to beats where there are any."""
 
     def __init__(self, seed: int, directors: int, failsafe: bool) -> None:
-        self._dice = dice = random.Random(f"ensemble {seed}")
-        self._seed = seed
-        self._names = "abcdefghi"[:directors]
+        super().__init__("ensemble", seed, directors)
         self._failsafe = failsafe
-        self._servers = dice.choice((1, 3, 3, 3, 5))
-        self._stopped: set[str] = set()
-        self._faults: list[Fault] = []
+        self._servers = self._dice.choice((1, 3, 3, 3, 5))
         kinds = KINDS | (BEATS if failsafe else {})
-        self._kinds = {kind: often * dice.choice((0, 1, 1, 3)) for kind, often in kinds.items()} | {
-            "start": 4.0,
-            "up": 3.0,
-            "mend": 2.0,
-            "near": 2.0,
-        }
+        self._mood(kinds, always=("start", "up", "mend", "near"))
 
     def scenario(self) -> EnsembleScenario:
         """The whole of it."""
@@ -87,37 +76,22 @@ class Planner:
             servers=self._servers,
             failsafe=self._failsafe,
             ids=1 + (self._seed % 4 == 3),
-            faults=tuple(sorted(self._faults, key=lambda fault: fault.time)),
+            faults=self._in_order(),
         )
-
-    def _add(self, time: int, *words: object) -> None:
-        self._faults.append(Fault(time, tuple(str(word) for word in words)))
 
     def _disturb(self, time: int) -> None:
         dice = self._dice
-        kind = dice.choices(list(self._kinds), list(self._kinds.values()))[0]
+        kind = self._kind()
         name = dice.choice(self._names)
         server = dice.randrange(self._servers)
-        if kind in ("crash", "reboot", "leave"):
-            self._stopped.add(name)
-            self._add(time, kind, name)
-        elif kind == "start":
-            if self._stopped or dice.random() < 0.3:
-                name = dice.choice(sorted(self._stopped) or self._names)
-                self._stopped.discard(name)
-                self._add(time, kind, name)
-        elif kind in ("pause", "hang"):
+        if self._befall(kind, time, name):
+            return
+        if kind in ("pause", "hang"):
             self._add(time, kind, name, dice.choice(PAUSES))
-        elif kind in ("wake", "expire", "evict", "near"):
+        elif kind in ("expire", "evict", "near"):
             self._add(time, kind, name)
         elif kind == "late":
             self._add(time, kind, name, dice.choice(DELAYS), dice.choice(DELAYS))
-        elif kind == "rules":
-            self._add(time, kind, name, dice.choice(("on", "off")))
-        elif kind == "drift":
-            self._add(time, kind, name, round(dice.uniform(-1, 1), 3))
-        elif kind == "weigh":
-            self._add(time, kind, name, dice.choice((0, 50, 100, 100, 200)))
         elif kind == "stall":
             self._add(time, kind, dice.choice((0, 0, 0.004)))
         elif kind == "far":
@@ -160,4 +134,4 @@ class Planner:
 
 def plan(seed: int, directors: int = 3, failsafe: bool = False) -> EnsembleScenario:
     """The scenario of a seed; every fourth has two ids."""
-    return Planner(seed, directors, failsafe).scenario()
+    return EnsemblePlanner(seed, directors, failsafe).scenario()

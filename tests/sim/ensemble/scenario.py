@@ -11,45 +11,36 @@ Times are in ms of true time. What the verbs mean is in `tests.sim.ensemble.faul
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from tests.sim.scenario import Fault, lines
+from tests.sim.scenario import Course, lines
+
+NEEDED = {"seed", "directors"}
+KEYS = NEEDED | {"servers", "failsafe", "ids"}
 
 
 @dataclass(frozen=True)
-class EnsembleScenario:
-    """Everything that a run depends on."""
+class EnsembleScenario(Course):
+    """Everything that a run around ZooKeeper depends on."""
 
-    seed: int
+    WHO = "directors"
+
     directors: str
     servers: int = 3
     failsafe: bool = False
     ids: int = 1
-    faults: tuple[Fault, ...] = ()
 
     def head(self) -> str:
-        """The lines before the first fault."""
         failsafe = "yes" if self.failsafe else "no"
         return (
             f"seed {self.seed}\ndirectors {self.directors} servers {self.servers} "
             f"failsafe {failsafe} ids {self.ids}"
         )
 
-    def __str__(self) -> str:
-        return "\n".join([self.head(), *map(str, self.faults)]) + "\n"
-
-    def only(self, faults: Iterable[Fault]) -> EnsembleScenario:
-        """The same cluster with other faults."""
-        return replace(self, faults=tuple(faults))
-
 
 def parse(text: str) -> EnsembleScenario:
     """Read what `EnsembleScenario` writes. ValueError, with the line, if that cannot be."""
-    settings, faults = lines(text, {"seed", "directors", "servers", "failsafe", "ids"})
-    missing = {"seed", "directors"} - settings.keys()
-    if missing:
-        raise ValueError(f"no {', '.join(sorted(missing))} is given")
+    settings, faults = lines(text, NEEDED, KEYS)
     return EnsembleScenario(
         seed=int(settings["seed"]),
         directors=settings["directors"],

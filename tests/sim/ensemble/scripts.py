@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection
 
 from saru.core.ensemble.coordinator import EnsembleCoordinator
 from saru.core.invariants import InvariantError
+from tests.sim.cluster import BLOCKS, DEADTIME
 from tests.sim.ensemble.director import Director
 from tests.sim.ensemble.faults import happen
 from tests.sim.ensemble.scenario import EnsembleScenario
-from tests.sim.ensemble.world import BLOCKS, DEADTIME, EnsembleWorld
+from tests.sim.ensemble.world import EnsembleWorld
 from tests.sim.network import MS
 from tests.sim.scenario import Fault
 
