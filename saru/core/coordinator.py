@@ -42,6 +42,7 @@ class Coordinator(Participant[Never]):
     ) -> None:
         super().__init__(settings, node, Session(incarnation, 1), now, weight)
         self.suspended = False  # it says nothing any more
+        self.former = True  # tables of a life before may be in the kernel (R8)
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
         self.library = Library()
         self.admission = Admission(settings, self._note)
@@ -219,6 +220,11 @@ class Coordinator(Participant[Never]):
         self._actions += watch(self.peers.values(), now, self.settings)
         self._yield(now)
         if self.waited(now) and not self.left:
+            if self.former:
+                # They have run to their deadline by now. Nothing is said before they are gone.
+                self.former = False
+                if not self.dropping:
+                    self._drop()
             if not self._waited_told:
                 self._waited_told = True
                 self._note(Change.READY, self.node, "takes part", "its start-up wait is over")

@@ -72,7 +72,7 @@ class HeartbeatDaemon(Daemon):
         if left is not None:
             self._codec.go_on(left.state.session.incarnation, left.sequence)
             return self._go_on(left.state)
-        await self._empty()
+        await self._inspect()
         share = self._operator.first(self._config.director.weight)
         incarnation = next_incarnation(self._config.daemon.state, self._config.cluster.name)
         self._codec.go_on(incarnation, 0)
@@ -91,6 +91,25 @@ class HeartbeatDaemon(Daemon):
                 share.by,
             )
         return share
+
+    async def _inspect(self) -> None:
+        """Look at the tables of the life before, which run to their deadline and are not renewed.
+
+        The core deletes them before it takes part (R8). What goes on for longer than a lease of
+        this cluster's was set by somebody else, and is deleted at once.
+        """
+        if self._dataplane is None:
+            return
+        longest = max(self._settings.lease, self._settings.earlier_lease)
+        for number in self._book.holders:
+            table = (await self._dataplane.get(number)).table
+            left = table.deadline - boottime() if table is not None else 0
+            what = f"{self._name}: the kernel's table of id {number}"
+            if left > longest:
+                await self._dataplane.delete(number)
+                logger.warning("%s is deleted: it was not set by a daemon", what)
+            elif left > 0:
+                logger.info("%s goes on for %.3g s, and is not renewed", what, left / SECOND)
 
     def _go_on(self, state: State) -> Share:
         now = boottime()

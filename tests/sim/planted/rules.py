@@ -133,6 +133,7 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
         on_hosts.an_order_of_another_hand,
         TWO,
     ),
+    "R8 nothing of before": (hosts.former_tables, on_hosts.a_table_of_before_the_start, TWO),
     "R8 joining": (hosts.joins_at_once, on_hosts.a_newcomer_in_a_hurry, MOVED),
 }
 
