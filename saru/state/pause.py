@@ -42,15 +42,19 @@ class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The request `pause`: who shall go on, by the configuration as it is now; both as text."""
+    """The request `pause`: who shall go on, by the configuration and the program as they are now.
+
+    `settings` is the digest in hexadecimal, `format` the one that the program goes on from.
+    """
 
     node: str
     settings: str
+    format: int = 0
 
     @classmethod
     def by(cls, config: Config) -> Asked:
         """What this configuration asks for."""
-        return cls(config.director.name, config.settings().digest().hex())
+        return cls(config.director.name, config.settings().digest().hex(), FORMAT)
 
 
 def refuse_others(asked: Asked, config: Config) -> None:
@@ -64,10 +68,13 @@ def refuse_others(asked: Asked, config: Config) -> None:
         raise UsageError("the daemon does not understand the request: settings") from None
     if asked.node != config.director.name:
         keys = ["director.name", *keys]
-    if keys:
+    why = f"the configuration has changed in {', '.join(keys)}" if keys else ""
+    if asked.format != FORMAT:
+        why = "the program that is installed now is of a release that does not go on from this one"
+    if why:
         raise SaruError(
-            f"{config.director.name} cannot pause, for the configuration has changed in "
-            f"{', '.join(keys)}; stop it, so that its blocks are handed over: systemctl stop saru"
+            f"{config.director.name} cannot pause, for {why}; stop it, so that its blocks are "
+            "handed over: systemctl stop saru"
         )
 
 

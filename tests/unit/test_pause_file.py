@@ -16,7 +16,7 @@ from saru.core.coordinator import Coordinator
 from saru.core.state import HoldingState, State
 from saru.core.term import Term, Version
 from saru.dataplane import Table, TableState
-from saru.errors import UsageError
+from saru.errors import SaruError, UsageError
 from saru.membership import boottime
 from saru.state import durable, pause
 from saru.state.incarnation import next_incarnation
@@ -173,6 +173,15 @@ def test_after_the_lease_the_tables_do_not_matter(conf: Config) -> None:
     """They are deleted before anything is said."""
     pause.leave(conf, msgspec.structs.replace(state_of(conf), lease=1), 1)
     assert inherit(conf, Kernel(held=1)) is not None
+
+
+@pytest.mark.parametrize("format_", [pause.FORMAT + 1, 0])
+def test_for_a_program_of_another_release_it_leaves(conf: Config, format_: int) -> None:
+    """A pause in vain would leave its blocks to nobody until its lease has passed."""
+    asked = msgspec.structs.replace(pause.Asked.by(conf), format=format_)
+    pause.refuse_others(pause.Asked.by(conf), conf)
+    with pytest.raises(SaruError, match="cannot pause, for the program that is installed now"):
+        pause.refuse_others(asked, conf)
 
 
 def test_a_request_that_is_none_is_refused(conf: Config) -> None:
