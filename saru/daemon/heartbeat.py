@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 from msgspec import structs
@@ -24,7 +25,8 @@ from saru.state import pause
 from saru.state.incarnation import next_incarnation
 from saru.status import snapshot
 from saru.status.snapshot import Look
-from saru.wire.codec import Codec
+from saru.wire.codec import LIFE_BYTES, Codec
+from saru.wire.voters import Voters
 
 
 class HeartbeatDaemon(Daemon):
@@ -34,7 +36,9 @@ class HeartbeatDaemon(Daemon):
         super().__init__(config, earlier)
         settings = self._settings
         # The incarnation is not known before it is clear whether this goes on as an earlier one.
-        self._codec = Codec(self._name, 0, keys, settings.divisions, config.cluster.name)
+        self._codec = Codec(
+            self._name, 0, keys, settings.divisions, config.cluster.name, Voters.of(settings)
+        )
         self._membership = HeartbeatMembership(
             config, self._codec, self._received, self._told, on_news=logger.info
         )
@@ -70,12 +74,12 @@ class HeartbeatDaemon(Daemon):
             logger.warning("%s: does not go on where it paused: %s", self._name, why)
             left = None
         if left is not None:
-            self._codec.go_on(left.state.session.incarnation, left.sequence)
+            self._codec.go_on(left.state.session.incarnation, left.life, left.sequence)
             return self._go_on(left.state)
         await self._empty()
         share = self._operator.first(self._config.director.weight)
         incarnation = next_incarnation(self._config.daemon.state, self._config.cluster.name)
-        self._codec.go_on(incarnation, 0)
+        self._codec.go_on(incarnation, os.urandom(LIFE_BYTES), 0)
         now = boottime()
         self._core = Coordinator(self._settings, self._name, incarnation, now)
         logger.info(
@@ -130,7 +134,7 @@ class HeartbeatDaemon(Daemon):
         await self._membership.stop()
         if self._bug is not None:
             raise self._bug
-        pause.leave(self._config, state, self._codec.sequence)
+        pause.leave(self._config, state, self._codec.life, self._codec.sequence)
 
     # --- events ---------------------------------------------------------------------------------
 
