@@ -18,6 +18,7 @@ from saru.core.share import Order, Share
 from saru.core.state import State
 from saru.daemon.daemon import SECOND, Daemon, logger
 from saru.daemon.keyring import Keyring
+from saru.daemon.namesake import Namesake
 from saru.daemon.others import Heard
 from saru.membership import boottime
 from saru.membership.heartbeat import HeartbeatMembership
@@ -40,8 +41,14 @@ class HeartbeatDaemon(Daemon):
             self._name, 0, keys, settings.divisions, config.cluster.name, Voters.of(settings)
         )
         self._membership = HeartbeatMembership(
-            config, self._codec, self._received, self._told, on_news=logger.info
+            config,
+            self._codec,
+            self._received,
+            self._told,
+            on_news=logger.info,
+            on_namesake=lambda address: self._namesake.heard(address, boottime()),
         )
+        self._namesake = Namesake(self._name, settings.lease, super()._guarded)
         self._core: Coordinator | None = None
         self._pausing = False
         self._has_paused = False
@@ -149,6 +156,13 @@ class HeartbeatDaemon(Daemon):
     def _told(self, line: str) -> None:
         logger.warning("%s", line)
 
+    def _guarded(self, ok: bool, why: str) -> None:
+        self._namesake.guarded(ok, why)
+
+    def _tick(self) -> None:
+        self._namesake.tick(boottime())
+        super()._tick()
+
     # --- actions --------------------------------------------------------------------------------
 
     def _say(self, action: object) -> bool:
@@ -183,4 +197,5 @@ class HeartbeatDaemon(Daemon):
             membership=self._membership.counters(),
             keys=self._keyring.status(),
             roads=self._membership.troubles(),
+            namesake=self._namesake.address,
         )
