@@ -23,7 +23,7 @@ from saru.membership import boottime
 from saru.state import durable
 from saru.state.incarnation import present_incarnation
 
-FORMAT = 2  # raise it with every change of what a state means, also where it would still decode
+FORMAT = 3  # raise it with every change of what a state means, also where it would still decode
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -32,11 +32,12 @@ class DoubtError(SaruError):
 
 
 class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file's content. `sequence` is the number of the newest datagram that was sent."""
+    """The file's content: the state, and the codec's life and number of the newest datagram."""
 
     format: int
     boot: str
     cluster: str
+    life: bytes
     sequence: int
     state: State
 
@@ -83,10 +84,10 @@ def path(config: Config) -> Path:
     return config.daemon.state / f"{config.cluster.name}.paused"
 
 
-def leave(config: Config, state: State, sequence: int) -> None:
+def leave(config: Config, state: State, life: bytes, sequence: int) -> None:
     """Write the state for the next daemon, after the last beat was sent. Raises SaruError."""
     file = path(config)
-    content = Pause(FORMAT, _boot(), config.cluster.name, sequence, state)
+    content = Pause(FORMAT, _boot(), config.cluster.name, life, sequence, state)
     try:
         durable.replace(file, msgspec.msgpack.encode(content))
     except OSError as error:

@@ -77,6 +77,7 @@ def take(
     membership: Mapping[str, int],
     keys: tuple[status.Key, ...] = (),
     roads: tuple[str, ...] = (),
+    namesake: str = "",
 ) -> Status:
     """The snapshot at `now`, with the problems that follow from it."""
     settings = core.settings
@@ -134,6 +135,7 @@ def take(
         counters=counters(membership, look.counts, look.late_pushes),
         ping=look.ping,
         roads=roads,
+        namesake=namesake,
         keys=keys,
     )
     return msgspec.structs.replace(snapshot, problems=status.diagnose(snapshot))
