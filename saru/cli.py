@@ -91,6 +91,11 @@ class Group(click.Group):
     help="Run as a voter that holds no blocks, and not at all unless cluster.witnesses says so.",
 )
 @click.option(
+    "--prepare",
+    is_flag=True,
+    help="Do first what `rules apply` and `link up` do.",
+)
+@click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -104,6 +109,7 @@ def saru(
     log_facility: str | None,
     join_delay: str | None,
     witness: bool,
+    prepare: bool,
     config: Path | None,
 ) -> None:
     """Several directors serve one virtual IP; never two accept the same block.
@@ -111,10 +117,10 @@ def saru(
     Without a command: run the daemon in the foreground.
     """
     if ctx.invoked_subcommand is None:
-        _run_daemon(debug, log_facility, join_delay, witness, config)
-    elif debug or log_facility is not None or join_delay is not None or witness:
+        _run_daemon(debug, log_facility, join_delay, witness, prepare, config)
+    elif debug or log_facility is not None or join_delay is not None or witness or prepare:
         raise click.UsageError(
-            "--debug, --log_facility, --join_delay and --witness are for the daemon; "
+            "--debug, --log_facility, --join_delay, --witness and --prepare are for the daemon; "
             f"leave them out before {ctx.invoked_subcommand!r}"
         )
 
@@ -124,6 +130,7 @@ def _run_daemon(
     log_facility: str | None,
     join_delay: str | None,
     witness: bool,
+    prepare: bool,
     path: Path | None,
 ) -> None:
     from saru import config
@@ -133,7 +140,7 @@ def _run_daemon(
     loaded = config.load(path, given=given)
     if witness:
         loaded.must_be_witness()
-    service.run(loaded, debug, log_facility)
+    service.run(loaded, debug, log_facility, prepare=prepare)
 
 
 def main() -> NoReturn:

@@ -7,18 +7,20 @@ import logging
 import os
 import signal
 
+from saru import link
 from saru.config import Config, authkeys
 from saru.daemon import log, realtime
 from saru.daemon.daemon import Daemon
 from saru.daemon.heartbeat import HeartbeatDaemon
 from saru.daemon.lock import Lock
 from saru.daemon.zookeeper import ZookeeperDaemon
+from saru.rules import install
 from saru.state import earlier_lease, earlier_membership
 
 logger = logging.getLogger("saru")
 
 
-def run(config: Config, debug: bool, log_facility: str | None) -> None:
+def run(config: Config, debug: bool, log_facility: str | None, *, prepare: bool = False) -> None:
     """Run the daemon until SIGTERM or SIGINT. Raises SaruError for what it cannot run without."""
     where = log.destination(
         log_facility, debug=debug, configured=config.log.facility, environment=os.environ
@@ -27,10 +29,24 @@ def run(config: Config, debug: bool, log_facility: str | None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Lock.acquire(config.daemon.run, config.cluster.name):
         log.set_up(where, debug=debug or config.log.debug)
+        if prepare:
+            _prepare(config)
         daemon = _made(config)
         for text in (*config.warnings, *config.caveats()):
             logger.warning("%s", text)
         realtime.run(daemon.main(), wanted=config.daemon.realtime)
+
+
+def _prepare(config: Config) -> None:
+    """Put rules and link in order as their commands do, without the start of a program for each:
+    after a pause every moment counts. Rules first, so that no packet comes in unjudged."""
+    if config.witness:
+        return
+    done = install.apply(config)
+    if config.link is not None:
+        done += link.up(config)
+    for line in done:
+        logger.info("%s: %s", config.director.name, line)
 
 
 def _made(config: Config) -> Daemon:

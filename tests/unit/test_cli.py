@@ -129,7 +129,7 @@ def run(capsys: pytest.CaptureFixture[str], words: str, **paths: Path) -> tuple[
          " (see: saru table delete --help)"),
         (
             "--debug status",
-            "--debug, --log_facility, --join_delay and --witness are for the daemon; "
+            "--debug, --log_facility, --join_delay, --witness and --prepare are for the daemon; "
             "leave them out before 'status' (see: saru --help)",
         ),
         (

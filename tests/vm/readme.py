@@ -3,7 +3,8 @@
 
 Before each block of commands stands a comment that says where they are run:
 
-    run: install            on this host's own file system, below a layer that is thrown away
+    run: install            on this host's own file system, below a layer that is thrown away; what
+                            concerns the service once more in a guest with systemd (test_systemd.py)
     run: director           in a guest, one after the other, as on one director
       ... until "PATTERN"   left running there once its output matches
       ... without daemon    after what was left running has ended

@@ -84,7 +84,7 @@ def test_another_process_can_attach_and_what_it_started_ends_with_it(guest: Gues
 def test_the_host_is_seen_and_not_changed(guest: Guest) -> None:
     assert guest.run(["cat", __file__]).stdout == Path(__file__).read_text()
     guest.run(["touch", "/etc/written-by-guest"])
-    # A checkout under /tmp cannot even be written to.
+    # A checkout below /tmp or /run is shown read-only.
     guest.run(["touch", f"{PROJECT}/written-by-guest"], check=False)
     assert not Path("/etc/written-by-guest").exists()
     assert not (PROJECT / "written-by-guest").exists()
