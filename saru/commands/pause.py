@@ -17,8 +17,14 @@ from saru.config import Config
     metavar="TIME",
     help="How long to wait at most: 30s, 500ms, 2m (default: 30s).",
 )
+@click.option(
+    "--within",
+    callback=time_option,
+    metavar="TIME",
+    help="Refuse if a lease is shorter than this: it would pass before the next daemon is there.",
+)
 @with_config
-def pause(timeout: int, config: Config) -> None:
+def pause(timeout: int, within: int | None, config: Config) -> None:
     """End the daemon for a restart: this director's blocks stay in its kernel.
 
     They stay until its lease passes, deadtime at most; start the daemon again before that, and it
@@ -31,6 +37,12 @@ def pause(timeout: int, config: Config) -> None:
     from saru.errors import SaruError
     from saru.state import pause
 
+    if within is not None and config.times.deadtime < within:
+        raise SaruError(
+            f"times.deadtime is {duration.text(config.times.deadtime)}: too short for a pause of "
+            f"{duration.text(within)}; stop the daemon, so that its blocks are handed over: "
+            "systemctl stop saru"
+        )
     path = control.socket_path(config.daemon.run, config.cluster.name)
     asked = pause.Asked.by(config)
     control.ask(

@@ -106,6 +106,17 @@ def test_a_pause_in_vain_is_refused(tmp_path: Path) -> None:
         assert wendy.status()
 
 
+def test_a_lease_too_short_for_a_restart_is_refused(tmp_path: Path) -> None:
+    with cluster(tmp_path) as daemons:
+        wendy = daemons["wendy"]
+        eventually("wendy answers", wendy.status)
+        words = wendy.command("pause", "--within", "2s")
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "times.deadtime is 1s: too short for a pause of 2s; stop the daemon" in done.stderr
+        assert wendy.status()
+
+
 def test_no_daemon_no_pause(tmp_path: Path) -> None:
     with cluster(tmp_path) as daemons:
         daemons["wanda"].end()

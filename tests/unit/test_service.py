@@ -46,7 +46,7 @@ def test_a_restart_is_a_pause_and_a_stop_is_not(tmp_path: Path, jobs: str, pause
     assert (tmp_path / "asked").read_text() == "list-jobs --no-legend saru.service\n"
     assert (tmp_path / "done").exists() == paused
     if paused:
-        assert (tmp_path / "done").read_text() == "pause\n"
+        assert (tmp_path / "done").read_text() == "pause --within 2s\n"
 
 
 def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
