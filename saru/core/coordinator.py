@@ -21,11 +21,12 @@ from saru.core.invariants import InvariantError, well_formed
 from saru.core.lease import lease_until
 from saru.core.library import Library
 from saru.core.mastership import Mastership, myself
-from saru.core.notes import watch, yield_note
+from saru.core.notes import bar_note, watch, yield_note
 from saru.core.office import Office
 from saru.core.participant import Participant
 from saru.core.peer import Peer, Sent
-from saru.core.settings import Settings
+from saru.core.rivals import Rivals
+from saru.core.settings import Quorum, Settings
 from saru.core.speech import compose
 from saru.core.state import State
 from saru.core.term import Session, Term
@@ -45,6 +46,7 @@ class Coordinator(Participant[Never]):
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
         self.library = Library()
         self.admission = Admission(settings, self._note)
+        self.rivals = Rivals(settings, node)
         self.sent = Sent(settings.lease)
         self.seq = 0
         self.seen = now  # when the newest event was
@@ -60,7 +62,12 @@ class Coordinator(Participant[Never]):
     def receive(self, beat: Beat, now: int) -> list[Action]:
         """A beat has been received; `now` was read after that."""
         self._begin(now)
-        if beat.node != self.node and self.admission.admits(beat):
+        if beat.node == self.node:
+            pass
+        elif not self.admission.admits(beat):
+            self.rivals.hear(beat, now)
+        else:
+            self.rivals.admitted(beat.node)
             peer = self.peers.setdefault(beat.node, Peer(beat.node))
             if peer.is_news(beat):
                 self._hear(peer, beat, now)
@@ -145,6 +152,11 @@ class Coordinator(Participant[Never]):
         """q: how many of them must agree."""
         return self.office.needed
 
+    @property
+    def offered(self) -> int:
+        """The weight that it tells the others: 0 for one that gives way."""
+        return 0 if self.rivals.barred else super().offered
+
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
         return self.voter.waited(now)
@@ -152,6 +164,12 @@ class Coordinator(Participant[Never]):
     def joined(self, now: int) -> bool:
         """Whether it may take blocks from a live holder."""
         return now >= self.start + max(self.settings.join_delay, self.settings.start_wait)
+
+    def fit(self, now: int) -> bool:
+        """Whether nothing but whom it refuses may keep it, or those it is with, from blocks."""
+        if self.settings.quorum is Quorum.MAJORITY:
+            return self.leased(now)
+        return self.leased(now) and self.able and super().offered > 0
 
     def contacts(self, now: int) -> list[Peer]:
         """The nodes in two-way contact (R1) that have not left."""
@@ -179,6 +197,7 @@ class Coordinator(Participant[Never]):
         if now > self.seen + 2 * self.settings.keepalive:
             for peer in self.peers.values():
                 peer.unheard_since = now
+            self.rivals.listens_again(now)
         self.seen = now
         super()._begin(now)
 
@@ -218,6 +237,7 @@ class Coordinator(Participant[Never]):
             return []
         self._actions += watch(self.peers.values(), now, self.settings)
         self._yield(now)
+        self._face(now)
         if self.waited(now) and not self.left:
             if not self._waited_told:
                 self._waited_told = True
@@ -247,6 +267,18 @@ class Coordinator(Participant[Never]):
         if self.yielding.look([b.reach for b in takers if b.reach is not None], now):
             self._actions.append(yield_note(self.node, self.yielding, takers))
 
+    def _face(self, now: int) -> None:
+        """Give way to whom it refuses, or do so no more, where no majority decides who serves."""
+        if self.left:
+            return
+        before = self.rivals.barred
+        self.rivals.look(self.holds, now)
+        barred = self.rivals.barred
+        if barred != before:
+            self._actions.append(bar_note(self.node, barred))
+        if barred is not None and self.holds:
+            self._let_go(now, barred.what)
+
     def _let_go(self, now: int, why: str) -> None:
         """No vouch counts that was for the session before."""
         for peer in self.peers.values():
@@ -270,7 +302,8 @@ class Coordinator(Participant[Never]):
 
     def _take(self, holding: Holding, now: int) -> None:
         """R5: a director takes the newest allocation of its term, and of that alone."""
-        self._take_version(holding, self.library.newest(holding.id, self.term), now)
+        if self.rivals.barred is None:
+            self._take_version(holding, self.library.newest(holding.id, self.term), now)
 
     # --- beats ----------------------------------------------------------------------------------
 
@@ -288,6 +321,7 @@ class Coordinator(Participant[Never]):
         self.seq = beat.seq
         self.sent.add(beat.seq, now)
         self.voter.said(beat, now)
+        self.rivals.said(beat.claim, now)
         self.library.report(self.node, beat.reports)
         self._actions.append(SendBeat(beat))
 

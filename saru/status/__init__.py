@@ -269,6 +269,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Which interfaces carry no beats now, and why: `eth2: is down`."""
     zookeeper: Ensemble | None = None
     """With membership by ZooKeeper."""
+    barred: str = ""
+    """Why this node shall hold no blocks for the sake of those that it refuses, in words."""
     problems: tuple[str, ...] = ()
     """What is wrong, one sentence each, most important first; empty: nothing."""
 
@@ -298,6 +300,8 @@ def diagnose(status: Status) -> tuple[str, ...]:
         )
     if status.quorum.have and status.master is None and not status.wait_left_ms:
         found.append("no master is heard: nobody hands out blocks")
+    if status.barred:
+        found.append(f"{status.node} {status.barred}")
     if status.quorum.rule == "none" and len(status.directors) > 1:
         found.append(
             'quorum is "none": directors that are cut off from each other hold the same blocks; '
