@@ -22,6 +22,11 @@ def a_pair_that_gets_a_witness() -> None:
     )
     for name in "aw":
         link[name].start(able=name != "w")
+    link.until(lambda: link["a"].core.waited(link["a"].clock()))
+    for name in "aw":  # for a moment b does not hear that they have it
+        link.one_way(name, "b")
+    link.run(DEADTIME // 2)
+    link.heal()
     link.run(4 * INITDEAD)
 
 
