@@ -24,7 +24,7 @@ def pause(timeout: int, config: Config) -> None:
     They stay until its lease passes, deadtime at most; start the daemon again before that, and it
     goes on as if nothing had been. If it does not come back, the others have the blocks as after
     any failure. To end it for longer use leave, or systemctl stop saru. It is refused if the next
-    daemon could not go on because the configuration has changed.
+    daemon could not go on because the configuration or the program has changed.
     """
     from saru import control
     from saru.config import duration
@@ -40,6 +40,7 @@ def pause(timeout: int, config: Config) -> None:
         timeout=timeout / duration.SECOND,
         node=asked.node,
         settings=asked.settings,
+        format=asked.format,
     )
     await_end(config, timeout)
     if not pause.path(config).exists():

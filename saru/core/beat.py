@@ -32,9 +32,10 @@ class Claim(enum.IntEnum):
 
     NOTHING = 0
     GIVES_WAY = 1  # it would have blocks, and leaves them to whom it refuses
-    WAITS = 2  # it claims blocks, and waits until whom it refuses has heard of that
-    CLAIMS = 3  # it may take blocks
-    HOLDS = 4
+    FORMER = 2  # it has just started: a life before may have left blocks to their deadline
+    WAITS = 3  # it claims blocks, and waits until whom it refuses has heard of that
+    CLAIMS = 4  # it may take blocks
+    HOLDS = 5
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True):

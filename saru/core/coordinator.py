@@ -15,7 +15,7 @@ from saru.core import suspension
 from saru.core.action import Action, Change, SendAllocation, SendBeat
 from saru.core.admission import Admission
 from saru.core.alarm import next_wake
-from saru.core.beat import Allocation, Beat, Role, Want
+from saru.core.beat import Allocation, Beat, Claim, Role, Want
 from saru.core.holding import Holding
 from saru.core.invariants import InvariantError, well_formed
 from saru.core.lease import lease_until
@@ -43,6 +43,7 @@ class Coordinator(Participant[Never]):
     ) -> None:
         super().__init__(settings, node, Session(incarnation, 1), now, weight)
         self.suspended = False  # it says nothing any more
+        self.former = True  # tables of a life before may be in the kernel (R8)
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
         self.library = Library()
         self.admission = Admission(settings, self._note)
@@ -165,11 +166,13 @@ class Coordinator(Participant[Never]):
         """Whether it may take blocks from a live holder."""
         return now >= self.start + max(self.settings.join_delay, self.settings.start_wait)
 
-    def fit(self, now: int) -> bool:
-        """Whether nothing but whom it refuses may keep it, or those it is with, from blocks."""
-        if self.settings.quorum is Quorum.MAJORITY:
-            return self.leased(now)
-        return self.leased(now) and self.able and super().offered > 0
+    def claim(self, now: int) -> Claim:
+        """How it stands to blocks. With a majority, all that are in it claim them."""
+        if self.former and self.node not in self.settings.witnesses:
+            return Claim.FORMER
+        none = self.settings.quorum is Quorum.NONE
+        fit = self.leased(now) and not (none and not (self.able and super().offered))
+        return self.rivals.claim(fit, self.holds)
 
     def contacts(self, now: int) -> list[Peer]:
         """The nodes in two-way contact (R1) that have not left."""
@@ -239,6 +242,11 @@ class Coordinator(Participant[Never]):
         self._yield(now)
         self._face(now)
         if self.waited(now) and not self.left:
+            if self.former:
+                # They have run to their deadline by now. Nothing is said before they are gone.
+                self.former = False
+                if not self.dropping:
+                    self._drop()
             if not self._waited_told:
                 self._waited_told = True
                 self._note(Change.READY, self.node, "takes part", "its start-up wait is over")

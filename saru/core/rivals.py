@@ -95,10 +95,7 @@ class Rivals:
             self.barred = Barred("takes no blocks yet", why)
 
     def claim(self, fit: bool, holds: bool) -> Claim:
-        """What this node claims; it is `fit` if nothing but whom it refuses keeps it from blocks.
-
-        With a majority rule everybody is who has a lease, for a quorum vouches for him.
-        """
+        """What this node claims; `fit`: nothing but whom it refuses keeps it from blocks."""
         if holds:
             return Claim.HOLDS
         if self.gives_way:
@@ -116,9 +113,13 @@ class Rivals:
 
     def _gives_way(self, rival: Beat, holds: bool) -> Barred | None:
         """Why this node gives way to `rival`; None if it does not."""
-        if self._settings.quorum is Quorum.MAJORITY or rival.claim < Claim.WAITS:
+        if self._settings.quorum is Quorum.MAJORITY or rival.claim < Claim.FORMER:
             return None
-        if self._quorum(rival) is Quorum.MAJORITY:
+        if rival.claim is Claim.FORMER:
+            if holds:
+                return None
+            why = "may hold blocks from before its start"
+        elif self._quorum(rival) is Quorum.MAJORITY:
             why = "has a majority"
         elif rival.claim is Claim.HOLDS and not holds:
             why = "holds blocks"

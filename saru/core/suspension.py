@@ -47,6 +47,7 @@ def restore(core: Coordinator, state: State) -> None:
     core.share, core.weight = state.share, state.share.effective
     core.yielding.reach, core.yielding.yields = state.reach, state.yields
     core.seq, core.seen = state.seq, state.at
+    core.former = not core.waited(state.at)
     core.sent.restore(state.sent)
     core.office.restore(state.term, state.role, state.counter)
     core.voter.promises.restore(state.promises)

@@ -225,6 +225,8 @@ class Daemon(abc.ABC):
         self._systemd.notify("STOPPING=1")
         if not await self._paused():
             await self._departure().leave()
+            if self._guard is not None:
+                await self._guard.retire()
 
     async def _until(self, so: Callable[[], bool]) -> None:
         """Wait until something is so; it can become so with any event."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 from msgspec import structs
@@ -17,6 +18,7 @@ from saru.core.share import Order, Share
 from saru.core.state import State
 from saru.daemon.daemon import SECOND, Daemon, logger
 from saru.daemon.keyring import Keyring
+from saru.daemon.namesake import Namesake
 from saru.daemon.others import Heard
 from saru.membership import boottime
 from saru.membership.heartbeat import HeartbeatMembership
@@ -24,7 +26,8 @@ from saru.state import pause
 from saru.state.incarnation import next_incarnation
 from saru.status import snapshot
 from saru.status.snapshot import Look
-from saru.wire.codec import Codec
+from saru.wire.codec import LIFE_BYTES, Codec
+from saru.wire.voters import Voters
 
 
 class HeartbeatDaemon(Daemon):
@@ -34,10 +37,18 @@ class HeartbeatDaemon(Daemon):
         super().__init__(config, earlier)
         settings = self._settings
         # The incarnation is not known before it is clear whether this goes on as an earlier one.
-        self._codec = Codec(self._name, 0, keys, settings.divisions, config.cluster.name)
-        self._membership = HeartbeatMembership(
-            config, self._codec, self._received, self._told, on_news=logger.info
+        self._codec = Codec(
+            self._name, 0, keys, settings.divisions, config.cluster.name, Voters.of(settings)
         )
+        self._membership = HeartbeatMembership(
+            config,
+            self._codec,
+            self._received,
+            self._told,
+            on_news=logger.info,
+            on_namesake=lambda address: self._namesake.heard(address, boottime()),
+        )
+        self._namesake = Namesake(self._name, settings.lease, super()._guarded)
         self._core: Coordinator | None = None
         self._pausing = False
         self._has_paused = False
@@ -70,12 +81,12 @@ class HeartbeatDaemon(Daemon):
             logger.warning("%s: does not go on where it paused: %s", self._name, why)
             left = None
         if left is not None:
-            self._codec.go_on(left.state.session.incarnation, left.sequence)
+            self._codec.go_on(left.state.session.incarnation, left.life, left.sequence)
             return self._go_on(left.state)
-        await self._empty()
+        await self._inspect()
         share = self._operator.first(self._config.director.weight)
         incarnation = next_incarnation(self._config.daemon.state, self._config.cluster.name)
-        self._codec.go_on(incarnation, 0)
+        self._codec.go_on(incarnation, os.urandom(LIFE_BYTES), 0)
         now = boottime()
         self._core = Coordinator(self._settings, self._name, incarnation, now)
         logger.info(
@@ -91,6 +102,25 @@ class HeartbeatDaemon(Daemon):
                 share.by,
             )
         return share
+
+    async def _inspect(self) -> None:
+        """Look at the tables of the life before, which run to their deadline and are not renewed.
+
+        The core deletes them before it takes part (R8). What goes on for longer than a lease of
+        this cluster's was set by somebody else, and is deleted at once.
+        """
+        if self._dataplane is None:
+            return
+        longest = max(self._settings.lease, self._settings.earlier_lease)
+        for number in self._book.holders:
+            table = (await self._dataplane.get(number)).table
+            left = table.deadline - boottime() if table is not None else 0
+            what = f"{self._name}: the kernel's table of id {number}"
+            if left > longest:
+                await self._dataplane.delete(number)
+                logger.warning("%s is deleted: it was not set by a daemon", what)
+            elif left > 0:
+                logger.info("%s goes on for %.3g s, and is not renewed", what, left / SECOND)
 
     def _go_on(self, state: State) -> Share:
         now = boottime()
@@ -130,7 +160,7 @@ class HeartbeatDaemon(Daemon):
         await self._membership.stop()
         if self._bug is not None:
             raise self._bug
-        pause.leave(self._config, state, self._codec.sequence)
+        pause.leave(self._config, state, self._codec.life, self._codec.sequence)
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -144,6 +174,13 @@ class HeartbeatDaemon(Daemon):
 
     def _told(self, line: str) -> None:
         logger.warning("%s", line)
+
+    def _guarded(self, ok: bool, why: str) -> None:
+        self._namesake.guarded(ok, why)
+
+    def _tick(self) -> None:
+        self._namesake.tick(boottime())
+        super()._tick()
 
     # --- actions --------------------------------------------------------------------------------
 
@@ -179,4 +216,5 @@ class HeartbeatDaemon(Daemon):
             membership=self._membership.counters(),
             keys=self._keyring.status(),
             roads=self._membership.troubles(),
+            namesake=self._namesake.address,
         )

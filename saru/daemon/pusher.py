@@ -19,6 +19,7 @@ from saru.core.settings import Division
 from saru.core.term import Version
 from saru.dataplane import Dataplane, Table
 from saru.errors import SaruError, StaleError
+from saru.membership import boottime
 
 log = logging.getLogger("saru.daemon.pusher")
 
@@ -27,8 +28,9 @@ class Pusher:
     """Carries out Push, Renew and Drop.
 
     `pushed` is called with the id, the version and whether the kernel took it, `late` with the id
-    and version of a renewal that it refused, `dropped` when all tables have been deleted. An outage
-    of the kernel's side ends `run` with OutageError.
+    and version of a renewal that it refused, `dropped` when all tables have been deleted. A renewal
+    that fails for another reason is told, and tried again with the next one; when the deadline that
+    the kernel has is over meanwhile, it was refused. A table that cannot be deleted ends `run`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Pusher:
         self._dropped = dropped
         self._pushes: dict[int, Push] = {}
         self._renews: dict[int, Renew] = {}
+        self._deadlines: dict[int, int] = {}  # those that the kernel has
         self._drop = False
         self._dropping = False  # under way
         self._group: asyncio.TaskGroup | None = None  # of the pushes under way, while this runs
@@ -135,6 +138,7 @@ class Pusher:
         ok = False
         try:
             await self._dataplane.set(table)
+            self._has(push.id, push.deadline)
             ok = True
         except StaleError as error:
             self.stale += 1
@@ -148,9 +152,19 @@ class Pusher:
     async def _move(self, renew: Renew) -> None:
         try:
             await self._dataplane.renew(renew.id, renew.version, renew.deadline)
+            self._has(renew.id, renew.deadline)
         except StaleError:
             # The deadline has passed, or the table is of another version by now: the core knows.
-            self.stale += 1
-            self._late(renew.id, renew.version)
+            self._refused(renew)
         except SaruError as error:
             log.error("renewal of id %d: %s", renew.id, error)
+            if boottime() >= self._deadlines.get(renew.id, 0):
+                self._refused(renew)
+
+    def _has(self, number: int, deadline: int) -> None:
+        """The kernel has that deadline; a renewal may have overtaken its table's push."""
+        self._deadlines[number] = max(deadline, self._deadlines.get(number, 0))
+
+    def _refused(self, renew: Renew) -> None:
+        self.stale += 1
+        self._late(renew.id, renew.version)

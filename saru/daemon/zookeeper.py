@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping
 
 from msgspec import structs
@@ -26,7 +27,8 @@ from saru.membership.zookeeper import ZookeeperMembership
 from saru.state.incarnation import next_incarnation
 from saru.status import snapshot_zookeeper
 from saru.status.snapshot import Look
-from saru.wire.codec import Codec
+from saru.wire.codec import LIFE_BYTES, Codec
+from saru.wire.voters import Voters
 
 ANSWER = 2.0
 """Seconds that the status waits for what others say of themselves."""
@@ -39,7 +41,9 @@ class ZookeeperDaemon(Daemon):
         super().__init__(config, earlier)
         settings = self._settings
         self._marks = authkeys.marks(keys)
-        self._codec = Codec(self._name, 0, keys, settings.divisions, config.cluster.name)
+        self._codec = Codec(
+            self._name, 0, keys, settings.divisions, config.cluster.name, Voters.of(settings)
+        )
         self._beats: HeartbeatMembership | None = None
         if config.zookeeper.failsafe:
             self._beats = HeartbeatMembership(
@@ -79,7 +83,7 @@ class ZookeeperDaemon(Daemon):
         await self._membership.enter()
         share = self._operator.first(self._config.director.weight)
         incarnation = next_incarnation(self._config.daemon.state, self._config.cluster.name)
-        self._codec.go_on(incarnation, 0)
+        self._codec.go_on(incarnation, os.urandom(LIFE_BYTES), 0)
         self._core = EnsembleCoordinator(self._settings, self._name, incarnation, boottime())
         logger.info("%s: starts (membership by ZooKeeper)", self._name)
         if share.drained:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
 
 from saru.config import Config, HeartbeatMode, duration
 from saru.core.beat import Message
@@ -38,7 +39,8 @@ _MENDS = {
 class HeartbeatMembership:
     """A Membership of beats. `codec` turns messages into datagrams and back.
 
-    `on_note` is told of what is wrong, `on_news` (the same, if left out) of what is well.
+    `on_note` is told of what is wrong, `on_news` (the same, if left out) of what is well,
+    `on_namesake` the address from which another daemon has spoken under this one's name.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class HeartbeatMembership:
         on_message: OnMessage,
         on_note: OnNote,
         on_news: OnNote | None = None,
+        on_namesake: Callable[[str], None] | None = None,
     ) -> None:
         self.config = config.heartbeat
         self.codec = codec
         self.on_message = on_message
         self.on_note = on_note
         self.on_news = on_news or on_note
+        self.on_namesake = on_namesake
         self.roads: dict[str | None, Road] = {}
         self._check_every = min(config.times.keepalive / duration.SECOND, _CHECK_MAX)
         self._troubles: dict[str | None, str] = {}
@@ -202,6 +206,8 @@ class HeartbeatMembership:
                 self.on_message(message, boottime())
             elif self.codec.refusal in _MENDS:
                 self._tell_drop(str(source[0]), self.codec.refusal)
+                if self.codec.refusal == "namesake" and self.on_namesake is not None:
+                    self.on_namesake(str(source[0]))
             if each.fileno() < 0:
                 return  # closed by what the message led to
 

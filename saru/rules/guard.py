@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from saru import link, status
-from saru.config import Config
+from saru.config import Config, RulesMode
 from saru.dataplane import Dataplane, EventKind
 from saru.dataplane.netfilter import Netfilter
 from saru.dataplane.notices import receive
@@ -71,7 +71,8 @@ class Guard:
         self._carrier = Carrier(config.link.interface) if config.link is not None else None
         self._carrier_news = asyncio.Event()
         self._able: bool | None = None  # as told: rules and carrier
-        # Left behind by a guard that could not put the VIPs back before it ended.
+        self._retired = False
+        # Left behind by a guard that could not put the VIPs back before it ended, or should not.
         self._off = config.daemon.run / "guard.vip-off"
 
     async def status(self) -> status.Guard:
@@ -104,6 +105,15 @@ class Guard:
                     tasks.create_task(self._follow_carrier(self._carrier, on_change))
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
+
+    async def retire(self) -> None:
+        """Nobody watches from now on: take the VIPs off, until the next guard puts them back.
+
+        With connection tracking they stay: connections that this director has go on.
+        """
+        self._retired = True
+        if self._config.rules.mode is not RulesMode.CONNTRACK:
+            await self._vips_off("nobody watches the rules from now on")
 
     # --- what wakes it --------------------------------------------------------------------------
 
@@ -286,7 +296,7 @@ class Guard:
 
     async def _vips_on(self) -> bool:
         """Put back what was taken off; whether the VIPs are where they should be."""
-        if self._config.link is None or not self._off.exists():
+        if self._config.link is None or self._retired or not self._off.exists():
             return True
         try:
             for line in await asyncio.to_thread(link.add_addresses, self._config):

@@ -23,7 +23,7 @@ from saru.membership import boottime
 from saru.state import durable
 from saru.state.incarnation import present_incarnation
 
-FORMAT = 3  # raise it with every change of what a state means, also where it would still decode
+FORMAT = 4  # raise it with every change of what a state means, also where it would still decode
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -32,25 +32,30 @@ class DoubtError(SaruError):
 
 
 class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file's content. `sequence` is the number of the newest datagram that was sent."""
+    """The file's content: the state, and the codec's life and number of the newest datagram."""
 
     format: int
     boot: str
     cluster: str
+    life: bytes
     sequence: int
     state: State
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The request `pause`: who shall go on, by the configuration as it is now; both as text."""
+    """The request `pause`: who shall go on, by the configuration and the program as they are now.
+
+    `settings` is the digest in hexadecimal, `format` the one that the program goes on from.
+    """
 
     node: str
     settings: str
+    format: int = 0
 
     @classmethod
     def by(cls, config: Config) -> Asked:
         """What this configuration asks for."""
-        return cls(config.director.name, config.settings().digest().hex())
+        return cls(config.director.name, config.settings().digest().hex(), FORMAT)
 
 
 def refuse_others(asked: Asked, config: Config) -> None:
@@ -64,10 +69,13 @@ def refuse_others(asked: Asked, config: Config) -> None:
         raise UsageError("the daemon does not understand the request: settings") from None
     if asked.node != config.director.name:
         keys = ["director.name", *keys]
-    if keys:
+    why = f"the configuration has changed in {', '.join(keys)}" if keys else ""
+    if asked.format != FORMAT:
+        why = "the program that is installed now is of a release that does not go on from this one"
+    if why:
         raise SaruError(
-            f"{config.director.name} cannot pause, for the configuration has changed in "
-            f"{', '.join(keys)}; stop it, so that its blocks are handed over: systemctl stop saru"
+            f"{config.director.name} cannot pause, for {why}; stop it, so that its blocks are "
+            "handed over: systemctl stop saru"
         )
 
 
@@ -76,10 +84,10 @@ def path(config: Config) -> Path:
     return config.daemon.state / f"{config.cluster.name}.paused"
 
 
-def leave(config: Config, state: State, sequence: int) -> None:
+def leave(config: Config, state: State, life: bytes, sequence: int) -> None:
     """Write the state for the next daemon, after the last beat was sent. Raises SaruError."""
     file = path(config)
-    content = Pause(FORMAT, _boot(), config.cluster.name, sequence, state)
+    content = Pause(FORMAT, _boot(), config.cluster.name, life, sequence, state)
     try:
         durable.replace(file, msgspec.msgpack.encode(content))
     except OSError as error:

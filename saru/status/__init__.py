@@ -22,7 +22,7 @@ class State(enum.StrEnum):
     WITNESS = "witness"  # a voter that holds no blocks
     WAITING = "waiting"  # in its start-up wait (initdead), or resting after a resignation
     JOINING = "joining"  # past the start-up wait, before its join_delay has passed
-    UNABLE = "unable"  # in contact, but takes no blocks: by its rules, or its link
+    UNABLE = "unable"  # in contact, but takes no blocks: by its rules, link, or name
     DRAINING = "draining"  # shall hold nothing, and gives its blocks to the others
     DRAINED = "drained"  # shall hold nothing, and does not
     LATE = "late"  # silent for warntime, not yet for deadtime
@@ -267,6 +267,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The ping nodes, in the order of the configuration."""
     roads: tuple[str, ...] = ()
     """Which interfaces carry no beats now, and why: `eth2: is down`."""
+    namesake: str = ""
+    """The address from which another daemon with this one's name is heard now; empty: none is."""
     zookeeper: Ensemble | None = None
     """With membership by ZooKeeper."""
     barred: str = ""
@@ -306,6 +308,11 @@ def diagnose(status: Status) -> tuple[str, ...]:
         found.append(
             'quorum is "none": directors that are cut off from each other hold the same blocks; '
             "name three or more voters in cluster.nodes to be safe"
+        )
+    if status.namesake:
+        found.append(
+            f"another daemon called {status.node} is heard from {status.namesake}: {status.node} "
+            "holds no blocks while it is; give each host a director.name of its own"
         )
     if not status.guard.ok:
         found.append(f"{status.guard.state}: {status.node} takes no blocks")
@@ -378,7 +385,10 @@ def _ailments(director: Director) -> list[str]:
     if State.LATE in states and director.heard_ms is not None:
         return [f"{director.name} is late: last heard {duration(director.heard_ms)} ago"]
     if State.UNABLE in states:
-        return [f"{director.name} takes no blocks: its rules are missing, or no client reaches it"]
+        return [
+            f"{director.name} takes no blocks: its rules are missing, no client reaches it, or "
+            "another host has its name"
+        ]
     return []
 
 

@@ -77,6 +77,7 @@ def take(
     membership: Mapping[str, int],
     keys: tuple[status.Key, ...] = (),
     roads: tuple[str, ...] = (),
+    namesake: str = "",
 ) -> Status:
     """The snapshot at `now`, with the problems that follow from it."""
     settings = core.settings
@@ -135,6 +136,7 @@ def take(
         counters=counters(membership, look.counts, look.late_pushes),
         ping=look.ping,
         roads=roads,
+        namesake=namesake,
         keys=keys,
     )
     return msgspec.structs.replace(snapshot, problems=status.diagnose(snapshot))
@@ -183,7 +185,7 @@ def _this(core: Coordinator, now: int) -> status.Director:
             core.offered,
             core.share,
             core.yielding.yields,
-            core.rivals.claim(core.fit(now), core.holds),
+            core.claim(now),
         ),
         weight=0 if witness else core.share.weight,
         blocks={number: h.held.bit_count() for number, h in core.holdings.items()},

@@ -11,14 +11,20 @@ A datagram, numbers in network order:
     6       1      number of the key that signs (0: the key that everybody knows)
     7       4      cluster: the first 4 bytes of SHA-256 of its name
     11      4      incarnation of the sender, 1 to 2**24 - 1
-    15      8      sequence number of the datagram: 1, 2, 3 ... in each incarnation
-    23      1      length of the sender's name, 1 to 63
-    24             the sender's name
+    15      8      its life: random bytes, drawn when the incarnation begins
+    23      8      sequence number of the datagram: 1, 2, 3 ... in each incarnation
+    31      1      length of the sender's name, 1 to 63
+    32             the sender's name
     .              body: MessagePack
     -32     32     HMAC-SHA256 of all that stands before it
 
-The body of a beat is the array of a `Beat`'s fields in their order, nested ones too; fields that a
-later version appends are ignored. It is compressed only where it would not fit a frame otherwise.
+The body of a beat is the array (beat, heard, asks, promises). `beat` is the array of a `Beat`'s
+fields in their order, nested ones too, but with no name, which the header has, and with those three
+lists empty: they come behind it. In them a node is its place in `cluster.nodes`, counted from 0, or
+its name where it is not among these. Places are read only if both have the same `cluster.nodes` by
+the digest in the beat's settings; if not, whatever is said of them is left out. Fields that a later
+version appends are ignored. The body is compressed only where it would not fit a frame otherwise.
+With `cluster.nodes` the beats of 64 voters and four ids fit one; without, that is up to the names.
 
 The body of a part is the array (id, version, digest, index, count, piece). The pieces 0 to
 count - 1 in a row are the zlib-compressed array (grants, owners): grants is an array of
@@ -32,6 +38,9 @@ What is wrong with a datagram is found in this order, each with a counter in `CO
 version, cluster, length, key, signature, and only then, per sender, whether it came before; the
 body is parsed last. Of beats only newer ones pass; a part or an order passes once, in any order, so
 that what one road lost can come by the other.
+
+What comes under the receiver's own name is a copy of its own datagram, or another daemon's: cloned
+disks have one name, and may have one incarnation, but lives differ.
 """
 
 from __future__ import annotations
@@ -51,8 +60,11 @@ from saru.core.settings import Division
 from saru.core.share import Order
 from saru.core.term import INCARNATION_MAX
 from saru.wire import parts
+from saru.wire.namesakes import Namesakes
 from saru.wire.parts import Assemblies
 from saru.wire.soundness import check_beat, check_order
+from saru.wire.voters import Body, Voters
+from saru.wire.window import Window
 
 MAGIC = b"SARU"
 WIRE_VERSION = 1
@@ -60,15 +72,14 @@ BEAT = 1
 PART = 2
 ORDER = 3
 COMPRESSED = 128
+LIFE_BYTES = 8
 TAG_BYTES = 32
 FRAME_MAX = 1452  # what UDP over IPv6 can carry in one Ethernet frame; over IPv4 it is 20 more
 DATAGRAM_MAX = 65507  # what UDP over IPv4 can carry at all
 BODY_MAX = 1 << 18  # a body after decompression
 SENDERS_MAX = 512
-WINDOW = 1024  # how far a part may be behind the newest datagram
-_WINDOW_MASK = (1 << WINDOW) - 1
 
-_HEADER = struct.Struct("!4sBBB4sIQB")
+_HEADER = struct.Struct("!4sBBB4sI8sQB")
 
 # What is counted, in the order in which it is looked for.
 COUNTERS = {
@@ -81,7 +92,7 @@ COUNTERS = {
     "unknown_key": "signed with a key that this host does not have",
     "forged": "the signature is wrong",
     "own": "this director's own, come back",
-    "namesake": "of another director with this one's name",
+    "namesake": "of another daemon with this director's name",
     "crowded": "of one sender more than are kept",
     "duplicate": "came before, by another road or replayed",
     "earlier_life": "of an earlier life of its sender",
@@ -92,42 +103,22 @@ COUNTERS = {
 
 
 class _Sender:
-    """What came in one incarnation of one sender: the newest datagrams, unfinished allocations."""
+    """What came in one incarnation of one sender: which datagrams, unfinished allocations."""
 
     def __init__(self, name: str, incarnation: int) -> None:
         self.name = name
         self.incarnation = incarnation
         self.key = 0  # that its newest datagram was signed with
+        self.window = Window()
         self.assemblies = Assemblies()
-        self._newest = 0  # the highest sequence number
-        self._newest_beat = 0
-        self._seen = 1  # bit i: newest - i came; there is no datagram 0
-
-    def refuses(self, sequence: int, kind: int) -> str:
-        """Let a signed datagram pass once; else the counter of what is wrong with it."""
-        behind = self._newest - sequence
-        if behind >= WINDOW:
-            return "late"
-        if behind >= 0:
-            if self._seen >> behind & 1:
-                return "duplicate"
-            self._seen |= 1 << behind
-        else:
-            ahead = min(-behind, WINDOW)
-            self._seen = (self._seen << ahead | 1) & _WINDOW_MASK
-            self._newest = sequence
-        if kind == BEAT:
-            if sequence < self._newest_beat:
-                return "overtaken"
-            self._newest_beat = sequence
-        return ""
 
 
 class Codec:
     """One director's way of writing datagrams and reading those of the others.
 
-    `node` is its name, `incarnation` its present life's, `cluster` the cluster's name. `counters`
-    has a number for each of COUNTERS; they only grow.
+    `node` is its name, `incarnation` its present life's, `cluster` the cluster's name, `voters` the
+    list by whose places nodes are named. `counters` has a number for each of COUNTERS; they only
+    grow.
     """
 
     def __init__(
@@ -137,18 +128,22 @@ class Codec:
         keys: Keys,
         divisions: Iterable[Division],
         cluster: str = "saru",
+        voters: Voters | None = None,
     ) -> None:
         self.node = node
         self.incarnation = incarnation
+        self.life = bytes(LIFE_BYTES)
         self.keys = keys
         self.blocks = {each.id: each.blocks for each in divisions}
         self.cluster = hashlib.sha256(cluster.encode()).digest()[:4]
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.refusal = ""  # the counter that the last `decode` raised, if it refused its datagram
         self._sequence = 0
+        self._voters = voters or Voters()
         self._senders: dict[bytes, _Sender] = {}  # by the name as it stands in a header
+        self._namesakes = Namesakes()
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(Beat)
+        self._decoder = msgspec.msgpack.Decoder(Body)
         self._order_decoder = msgspec.msgpack.Decoder(Order)
 
     @property
@@ -156,9 +151,12 @@ class Codec:
         """The number of the newest datagram sent."""
         return self._sequence
 
-    def go_on(self, incarnation: int, sequence: int) -> None:
-        """Go on after datagram `sequence` of an incarnation: others take no number twice."""
-        self.incarnation, self._sequence = incarnation, sequence
+    def go_on(self, incarnation: int, life: bytes, sequence: int) -> None:
+        """Go on after datagram `sequence` of an incarnation: others take no number twice.
+
+        `life` is LIFE_BYTES random bytes, the same for as long as the incarnation lasts.
+        """
+        self.incarnation, self.life, self._sequence = incarnation, life, sequence
 
     def encode(self, message: Message | Order) -> list[bytes]:
         """The datagrams that carry `message`; send each on every road, in this order.
@@ -201,7 +199,7 @@ class Codec:
         if (beat.node, beat.session.incarnation) != (self.node, self.incarnation):
             raise ValueError(f"a beat of {beat.node} {beat.session} is not this director's")
         check_beat(beat)
-        body = self._encoder.encode(beat)
+        body = self._encoder.encode(self._voters.pack(beat))
         if _HEADER.size + len(self.node) + len(body) + TAG_BYTES <= FRAME_MAX:
             return self._sign(BEAT, body)
         datagram = self._sign(BEAT | COMPRESSED, zlib.compress(body, 9))
@@ -223,6 +221,7 @@ class Codec:
                 self.keys.signing,
                 self.cluster,
                 self.incarnation,
+                self.life,
                 self._sequence,
                 len(name),
             )
@@ -240,9 +239,8 @@ class Codec:
         """
         if datagram[:4] != MAGIC or len(datagram) < _HEADER.size:
             return "bad_magic"
-        _, version, kind, key, cluster, incarnation, sequence, length = _HEADER.unpack_from(
-            datagram
-        )
+        header = _HEADER.unpack_from(datagram)
+        _, version, kind, key, cluster, incarnation, life, sequence, length = header
         if version != WIRE_VERSION or kind not in (BEAT, BEAT | COMPRESSED, PART, ORDER):
             return "bad_version"
         if cluster != self.cluster:
@@ -259,12 +257,15 @@ class Codec:
             return "forged"
         raw_name = datagram[_HEADER.size : body_at]
         sender = self._senders.get(raw_name)
+        is_beat = kind & ~COMPRESSED == BEAT
         if sender is None or incarnation != sender.incarnation:
             found = self._new_sender(sender, raw_name, incarnation, sequence)
             if isinstance(found, str):
                 return found
+            if found is None:
+                return self._own(incarnation, life, sequence, is_beat)
             sender = found
-        refusal = sender.refuses(sequence, kind & ~COMPRESSED)
+        refusal = sender.window.refuses(sequence, is_beat)
         if refusal:
             return refusal
         sender.key = key
@@ -272,10 +273,10 @@ class Codec:
 
     def _new_sender(
         self, sender: _Sender | None, raw_name: bytes, incarnation: int, sequence: int
-    ) -> str | _Sender:
-        """The sender of an authentic datagram of a life that is not the one known of it.
+    ) -> str | _Sender | None:
+        """The sender of an authentic datagram of an incarnation that is not the one known of it.
 
-        Or the counter of what is wrong with it.
+        None if it has this director's name. Or the counter of what is wrong with the datagram.
         """
         if not 1 <= incarnation <= INCARNATION_MAX or not sequence:
             return "malformed"
@@ -283,16 +284,25 @@ class Codec:
         if not is_name(name):
             return "malformed"
         if name == self.node:
-            if incarnation < self.incarnation:
-                return "earlier_life"
-            ours = incarnation == self.incarnation and sequence <= self._sequence
-            return "own" if ours else "namesake"
+            return None
         if sender is None and len(self._senders) >= SENDERS_MAX:
             return "crowded"
         if sender is not None and incarnation < sender.incarnation:
             return "earlier_life"
         sender = self._senders[raw_name] = _Sender(name, incarnation)
         return sender
+
+    def _own(self, incarnation: int, life: bytes, sequence: int, is_beat: bool) -> str:
+        """The counter of an authentic datagram under this director's name.
+
+        None that this daemon ever sent, in whatever life, is taken for another one's, unless its
+        incarnation was lost: earlier lives had lower ones.
+        """
+        if incarnation < self.incarnation:
+            return "earlier_life"
+        if (incarnation, life) == (self.incarnation, self.life) and sequence <= self._sequence:
+            return "own"
+        return self._namesakes.hear(incarnation, life, sequence, is_beat)
 
     def _parse(self, kind: int, sender: _Sender, body: bytes) -> Message | Order | None:
         """What an authentic body says. Raises ValueError if that is nothing."""
@@ -304,8 +314,8 @@ class Codec:
             return order
         if kind & COMPRESSED:
             body = parts.inflate(body, BODY_MAX)
-        beat = self._decoder.decode(body)
+        beat = self._voters.unpack(self._decoder.decode(body), sender.name)
         check_beat(beat)
-        if (beat.node, beat.session.incarnation) != (sender.name, sender.incarnation):
+        if beat.session.incarnation != sender.incarnation:
             raise ValueError("the beat is not its sender's")
         return beat

@@ -18,6 +18,7 @@ from saru.core.share import Order, Share
 from saru.core.term import Session, Term, Version
 from saru.membership.road import Road
 from saru.wire.codec import DATAGRAM_MAX, Codec
+from saru.wire.voters import Voters
 
 SESSION = Session(1, 1)
 
@@ -35,8 +36,9 @@ class Peers:
         self.names = [name for name in self.settings.nodes if name != daemon]
         keys = authkeys.load(config.heartbeat.authkeys)
         self._marks = authkeys.marks(keys)
+        voters = Voters.of(self.settings)
         self.codecs = {
-            name: Codec(name, 1, keys, self.settings.divisions, config.cluster.name)
+            name: Codec(name, 1, keys, self.settings.divisions, config.cluster.name, voters)
             for name in self.names
         }
         self.beat: Beat | None = None  # the daemon's newest

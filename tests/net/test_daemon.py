@@ -180,7 +180,7 @@ def test_the_first_beat_of_a_life_is_heard(tmp_path: Path) -> None:
             (listener,) = road.sockets
             listener.settimeout(60)
             datagram = listener.recv(65536)
-            assert int.from_bytes(datagram[15:23], "big") == 1, "the number of the datagram"
+            assert int.from_bytes(datagram[23:31], "big") == 1, "the number of the datagram"
         finally:
             daemon.end()
             road.close()

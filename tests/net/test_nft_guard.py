@@ -10,10 +10,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from saru import config, link, nft
-from saru.config import Config, DataplaneKind
+from saru.config import Config, DataplaneKind, RulesMode
 from saru.dataplane.choice import made
 from saru.rules import install
 from saru.rules.guard import Guard
@@ -153,6 +154,47 @@ def test_what_cannot_be_put_back_keeps_the_vip_off(director: Config, told: Told)
         assert VIP in addresses()
 
     asyncio.run(guarded(director, told, scenario))
+
+
+def test_who_watches_no_more_takes_the_vip_off_and_the_next_one_puts_it_back(
+    director: Config, told: Told
+) -> None:
+    async def ends(guard: Guard) -> None:
+        await told.until("its first word", lambda: told.changes == [True])
+        await guard.retire()
+        assert VIP not in addresses()
+        assert VIP6 not in addresses()
+        nft.run("flush ruleset")  # it sees that, and does not put the VIP back
+        await told.until("the rules' return", lambda: "walter: rules put back" in str(told.lines))
+
+    async def begins(guard: Guard) -> None:
+        assert VIP not in addresses()
+        await told.until("its first word", lambda: told.changes[-1])
+        assert VIP in addresses()
+        assert VIP6 in addresses()
+        assert (await guard.status()).vip == "up on eth0"
+
+    async def both() -> None:
+        await guarded(director, told, ends)
+        told.changes[:] = [False]
+        await guarded(director, told, begins)
+
+    asyncio.run(both())
+
+
+def test_with_connection_tracking_the_vip_stays(director: Config, told: Told) -> None:
+    """Connections that this director has go on without a daemon."""
+
+    async def ends(guard: Guard) -> None:
+        await told.until("its first word", lambda: told.changes[-1:] == [True])
+        await guard.retire()
+        assert VIP in addresses()
+
+    tracking = msgspec.structs.replace(
+        director, rules=msgspec.structs.replace(director.rules, mode=RulesMode.CONNTRACK)
+    )
+    install.apply(tracking)
+    asyncio.run(guarded(tracking, told, ends))
 
 
 def test_a_link_that_is_not_up_is_told(director: Config, told: Told) -> None:

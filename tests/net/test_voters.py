@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ BLOCKS = 256
 CALM = Times(keepalive=300, deadtime=3000, initdead=6150, join_delay=0)
 # A restart is three programs of Python here (rules, link, daemon), and this machine may be busy.
 LONG = Times(keepalive=1000, deadtime=10_000, initdead=20_500, join_delay=0)
+# The start of a daemon fits into the lease, and its wait does not take too long.
+LASTING = Times(keepalive=600, deadtime=6000, initdead=12_300, join_delay=0)
 
 
 @contextmanager
@@ -72,6 +75,30 @@ def test_a_rolling_restart_costs_no_block_its_holder() -> None:
         wait_until("a master is heard by all", lambda: not cluster.unsettled())
         wait_answered(ledger)
         assert changes(cluster) == before
+        assert not ledger.twice()
+
+
+def test_a_daemon_that_was_killed_leaves_its_table_to_its_deadline() -> None:
+    """The next one neither empties it nor renews it; the others have the blocks after it."""
+    with probed(clusters.plan(3, times=LASTING, blocks=BLOCKS)) as (cluster, ledger):
+        walter, *others = cluster.nodes.values()
+
+        def table() -> dict[str, object]:
+            found = json.loads(walter.run("table", "get", "1", "--json"))["table"]
+            return {key: found[key] for key in ("term", "serial", "held", "deadline_ns")}
+
+        wait_answered(ledger)
+        walter.kill()
+        before = table()
+        walter.start()
+        said = f"{walter.name}: the kernel's table of id 1 goes on for"
+        wait_until("the next daemon has seen it", lambda: said in walter.log())
+        assert table() == before
+        wait_until("the others have all", lambda: sum(map(Node.held, others)) == BLOCKS)
+        wait_answered(ledger)
+        wait_until("it is ready", lambda: not walter.sees(walter.name, State.WAITING))
+        cluster.wait_settled()
+        wait_answered(ledger)
         assert not ledger.twice()
 
 

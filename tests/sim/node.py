@@ -35,7 +35,7 @@ class Node(Host[Coordinator]):
     # --- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the daemon: go on from a pause, or raise the incarnation and empty the tables.
+        """Start the daemon: go on from a pause, or raise the incarnation.
 
         What a pause has left is used once: whoever ends, however, leaves nothing of it.
         """
@@ -46,7 +46,6 @@ class Node(Host[Coordinator]):
             self.do(lambda daemon: daemon.tick(self.clock()))
         else:
             self.incarnation += 1
-            self.empty()
             self.daemon = Coordinator(
                 self.world.settings, self.name, self.incarnation, self.clock(), self.weight
             )

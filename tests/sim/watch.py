@@ -111,7 +111,8 @@ class Watch:
                 self._broken("R6", node, f"promises {promise.node} after {silence} ms")
             life.promise(promise.node, promise.session, now + self._lease_plus)
         for report in beat.reports:
-            self._reports(node, report, beat.session)
+            if beat.term is not None:  # what it says before binds nobody: its tables run out
+                self._reports(node, report, beat.session)
             top = life.taken.get(report.id)
             if report.taken is not None and (top is None or top < report.taken):
                 life.taken[report.id] = report.taken

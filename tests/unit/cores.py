@@ -67,19 +67,21 @@ class Host:
         return sum(isinstance(order, Push) for order in self._orders)
 
     def start(self, able: bool = True) -> None:
-        """Start the daemon, its tables emptied; without `able` its rules are not there."""
+        """Start the daemon; without `able` its rules are not there."""
         self.incarnation += 1
-        for kernel in self.kernels.values():
-            kernel.delete()
         self._orders, self._busy, self.inbox, self.paused = [], False, [], False
         self.daemon = Coordinator(self.link.settings, self.name, self.incarnation, self.clock())
         self.do(lambda core: core.tick(self.clock()))
         if able:
             self.do(lambda core: core.guard(True, "rules in place", self.clock()))
 
+    def kill(self) -> None:
+        """SIGKILL: what the kernel was given stays there."""
+        self.daemon = None
+
     def crash(self) -> None:
         """Power cut."""
-        self.daemon = None
+        self.kill()
         for kernel in self.kernels.values():
             kernel.delete()
 

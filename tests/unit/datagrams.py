@@ -3,6 +3,7 @@
 
 import random
 
+import msgspec
 from hypothesis import strategies as st
 
 from saru.config.authkeys import Keys
@@ -19,14 +20,26 @@ from saru.core.beat import (
     Role,
     Want,
 )
-from saru.core.settings import Division
+from saru.core.reach import MARK_BYTES, Reach
+from saru.core.settings import Division, Quorum, Settings
 from saru.core.share import Share
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, Session, Term, Version
 from saru.wire.codec import Codec
 from saru.wire.soundness import NUMBER_MAX
+from saru.wire.voters import Voters
 
 KEYS = Keys(signing=1, secrets={1: b"ultramonkey"})
 DIVISIONS = (Division(1, 1024, 0), Division(7, 2, 0), Division(9, 65536, 5))
+
+CLUSTER = Settings(
+    nodes=("walter", "wanda", "wendy", "wilma"),
+    witnesses=(),
+    quorum=Quorum.MAJORITY,
+    keepalive=1,
+    deadtime=2,
+    initdead=4,
+    divisions=DIVISIONS,
+)
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 numbers = st.integers(0, NUMBER_MAX)
@@ -41,31 +54,43 @@ def some(values: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, .
     return st.lists(values, max_size=6).map(tuple)
 
 
-beats = st.builds(
-    Beat,
-    node=names,
-    session=sessions,
-    seq=numbers,
-    settings=st.binary(max_size=28),
-    term=st.none() | terms,
-    role=st.sampled_from(Role),
-    hears=st.booleans(),
-    waited=st.booleans(),
-    joined=st.booleans(),
-    able=st.booleans(),
-    left=st.booleans(),
-    weight=st.integers(0, 65535),
-    lease_left=numbers,
-    heard=some(st.builds(Heard, names, sessions, numbers, st.booleans())),
-    asks=some(st.builds(Ask, names, sessions)),
-    promises=some(st.builds(Promise, names, sessions, numbers)),
-    reports=some(st.builds(Report, ids, st.none() | versions, st.none() | versions)),
-    offers=some(st.builds(Offer, ids, versions, st.binary(min_size=8, max_size=8))),
-    wants=some(st.builds(Want, ids, versions)),
-    share=st.none()
-    | st.builds(Share, st.integers(0, 65535), st.booleans(), st.just("") | names, numbers),
-    keys=some(st.builds(KeyMark, st.integers(0, 255), st.binary(min_size=4, max_size=4))),
-)
+def beats_of(
+    names: st.SearchStrategy[str], settings: st.SearchStrategy[bytes]
+) -> st.SearchStrategy[Beat]:
+    """Any beats at all, of directors with such names and settings."""
+    return st.builds(
+        Beat,
+        node=names,
+        session=sessions,
+        seq=numbers,
+        settings=settings,
+        term=st.none() | terms,
+        role=st.sampled_from(Role),
+        hears=st.booleans(),
+        waited=st.booleans(),
+        joined=st.booleans(),
+        able=st.booleans(),
+        left=st.booleans(),
+        weight=st.integers(0, 65535),
+        lease_left=numbers,
+        heard=some(st.builds(Heard, names, sessions, numbers, st.booleans())),
+        asks=some(st.builds(Ask, names, sessions)),
+        promises=some(st.builds(Promise, names, sessions, numbers)),
+        reports=some(st.builds(Report, ids, st.none() | versions, st.none() | versions)),
+        offers=some(st.builds(Offer, ids, versions, st.binary(min_size=8, max_size=8))),
+        wants=some(st.builds(Want, ids, versions)),
+        share=st.none()
+        | st.builds(Share, st.integers(0, 65535), st.booleans(), st.just("") | names, numbers),
+        keys=some(st.builds(KeyMark, st.integers(0, 255), st.binary(min_size=4, max_size=4))),
+        reach=st.none()
+        | st.builds(
+            Reach, st.integers(0, 65535), st.binary(min_size=MARK_BYTES, max_size=MARK_BYTES)
+        ),
+        yields=st.booleans(),
+    )
+
+
+beats = beats_of(names, st.binary(max_size=28))
 
 
 def division(owners: list[int], members: int, id_: int = 1, serial: int = 1) -> Allocation:
@@ -86,8 +111,21 @@ def random_allocation(seed: int, members: int, blocks: int, id_: int) -> Allocat
     return division([rng.randrange(-1, members) for _ in range(blocks)], members, id_)
 
 
-def codec(node: str = "walter", incarnation: int = 1, keys: Keys = KEYS) -> Codec:
-    return Codec(node, incarnation, keys, DIVISIONS)
+def codec(
+    node: str = "walter",
+    incarnation: int = 1,
+    keys: Keys = KEYS,
+    voters: Voters | None = None,
+    life: bytes = bytes(8),
+) -> Codec:
+    made = Codec(node, incarnation, keys, DIVISIONS, voters=voters)
+    made.go_on(incarnation, life, 0)
+    return made
+
+
+def encoded(beat: Beat, voters: Voters | None = None) -> bytes:
+    """The body of a datagram with this beat, which may be false."""
+    return msgspec.msgpack.encode((voters or Voters()).pack(beat))
 
 
 def beat(node: str = "walter", incarnation: int = 1, seq: int = 1) -> Beat:

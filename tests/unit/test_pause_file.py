@@ -16,13 +16,14 @@ from saru.core.coordinator import Coordinator
 from saru.core.state import HoldingState, State
 from saru.core.term import Term, Version
 from saru.dataplane import Table, TableState
-from saru.errors import UsageError
+from saru.errors import SaruError, UsageError
 from saru.membership import boottime
 from saru.state import durable, pause
 from saru.state.incarnation import next_incarnation
 
 VERSION = Version(Term(3, 0, 1), 7)
 HELD = 0b1010
+LIFE = b"one life"
 HOUR = 3600 * 10**9
 
 
@@ -77,16 +78,16 @@ def inherit(conf: Config, kernel: Kernel | None = None) -> pause.Pause | None:
 
 def test_it_is_used_once(conf: Config) -> None:
     state = state_of(conf)
-    pause.leave(conf, state, 77)
+    pause.leave(conf, state, LIFE, 77)
     left = inherit(conf)
     assert left is not None
-    assert (left.state, left.sequence) == (state, 77)
+    assert (left.state, left.life, left.sequence) == (state, LIFE, 77)
     assert not pause.path(conf).exists()
     assert inherit(conf) is None
 
 
 def test_its_mode_is_nobody_elses_business(conf: Config) -> None:
-    pause.leave(conf, state_of(conf), 1)
+    pause.leave(conf, state_of(conf), LIFE, 1)
     assert not pause.path(conf).stat().st_mode & 0o022
 
 
@@ -117,7 +118,7 @@ DOUBTS: dict[str, Change] = {
 
 @pytest.mark.parametrize("why", DOUBTS)
 def test_what_is_doubtful_is_not_used_and_does_not_stay(conf: Config, why: str) -> None:
-    pause.leave(conf, state_of(conf), 1)
+    pause.leave(conf, state_of(conf), LIFE, 1)
     file = pause.path(conf)
     left = msgspec.msgpack.decode(file.read_bytes(), type=pause.Pause)
     durable.replace(file, msgspec.msgpack.encode(DOUBTS[why](left)))
@@ -135,7 +136,7 @@ def test_a_damaged_one_is_not_used(conf: Config, content: bytes) -> None:
 
 
 def test_another_daemon_has_run_since(conf: Config) -> None:
-    pause.leave(conf, state_of(conf), 1)
+    pause.leave(conf, state_of(conf), LIFE, 1)
     next_incarnation(conf.daemon.state, conf.cluster.name)
     with pytest.raises(pause.DoubtError, match="another daemon has run"):
         inherit(conf)
@@ -152,7 +153,7 @@ def test_another_daemon_has_run_since(conf: Config) -> None:
 def test_the_kernels_table_must_be_the_one(
     conf: Config, changed: dict[str, object], why: str
 ) -> None:
-    pause.leave(conf, state_of(conf), 1)
+    pause.leave(conf, state_of(conf), LIFE, 1)
     with pytest.raises(pause.DoubtError, match=why):
         inherit(conf, Kernel(**changed))
 
@@ -160,19 +161,28 @@ def test_the_kernels_table_must_be_the_one(
 def test_a_table_that_has_gone_or_come(conf: Config) -> None:
     kernel = Kernel()
     kernel.table = None
-    pause.leave(conf, state_of(conf), 1)
+    pause.leave(conf, state_of(conf), LIFE, 1)
     with pytest.raises(pause.DoubtError, match="has gone"):
         inherit(conf, kernel)
     nothing = HoldingState(1, None, b"", None, VERSION, 0)
-    pause.leave(conf, msgspec.structs.replace(state_of(conf), holdings=(nothing,)), 1)
+    pause.leave(conf, msgspec.structs.replace(state_of(conf), holdings=(nothing,)), LIFE, 1)
     with pytest.raises(pause.DoubtError, match="and had none"):
         inherit(conf)
 
 
 def test_after_the_lease_the_tables_do_not_matter(conf: Config) -> None:
     """They are deleted before anything is said."""
-    pause.leave(conf, msgspec.structs.replace(state_of(conf), lease=1), 1)
+    pause.leave(conf, msgspec.structs.replace(state_of(conf), lease=1), LIFE, 1)
     assert inherit(conf, Kernel(held=1)) is not None
+
+
+@pytest.mark.parametrize("format_", [pause.FORMAT + 1, 0])
+def test_for_a_program_of_another_release_it_leaves(conf: Config, format_: int) -> None:
+    """A pause in vain would leave its blocks to nobody until its lease has passed."""
+    asked = msgspec.structs.replace(pause.Asked.by(conf), format=format_)
+    pause.refuse_others(pause.Asked.by(conf), conf)
+    with pytest.raises(SaruError, match="cannot pause, for the program that is installed now"):
+        pause.refuse_others(asked, conf)
 
 
 def test_a_request_that_is_none_is_refused(conf: Config) -> None:

@@ -12,7 +12,8 @@ from saru.core.settings import Division
 from saru.core.term import Term, Version
 from saru.daemon.pusher import Pusher
 from saru.dataplane import Dataplane, Table
-from saru.errors import StaleError
+from saru.errors import SaruError, StaleError
+from saru.membership import boottime
 
 TERM = Term(1, 0, 1)
 PATIENCE = 20.0
@@ -31,6 +32,7 @@ class SlowKernel:
         self.calls: list[str] = []
         self.done = asyncio.Event()
         self.refuses = False
+        self.fails = False
 
     async def set(self, table: Table) -> None:
         self.calls.append(f"set {table.version.serial}")
@@ -40,6 +42,8 @@ class SlowKernel:
 
     async def renew(self, id: int, version: Version, deadline: int) -> None:  # noqa: A002
         self.calls.append(f"renew {id} {version.serial} {deadline}")
+        if self.fails:
+            raise SaruError("somebody else's words")
 
     async def delete(self, id: int) -> bool:  # noqa: A002
         self.calls.append(f"delete {id}")
@@ -126,5 +130,22 @@ def test_what_the_kernel_refuses_is_told() -> None:
         await ordered.until(ordered.pusher.idle.is_set)
         assert ordered.told == ["pushed 1 False"]
         assert ordered.pusher.stale == 1
+
+    at_work(story)
+
+
+def test_a_renewal_that_fails_is_tried_again_until_the_deadline_is_over() -> None:
+    far = boottime() + 3600 * 10**9
+
+    async def story(ordered: Ordered) -> None:
+        ordered.kernel.done.set()
+        ordered.kernel.fails = True
+        ordered.pusher.push(Push(1, version(1), 3, far))
+        ordered.pusher.renew(Renew(1, version(1), far + 1))
+        await ordered.until(ordered.pusher.idle.is_set)
+        assert ordered.told == ["pushed 1 True"]  # the table is good for an hour
+        ordered.pusher.renew(Renew(2, version(2), 20))
+        await ordered.until(ordered.pusher.idle.is_set)
+        assert ordered.told == ["pushed 1 True", "late 2"]
 
     at_work(story)

@@ -267,6 +267,17 @@ def test_a_killed_one_is_waited_for_until_its_deadline_has_passed() -> None:
     link.until(lambda: link["b"].accepts() == EVERYTHING)
 
 
+def test_what_a_killed_one_has_left_in_its_kernel_is_waited_for_when_it_starts_again() -> None:
+    """It claims nothing in its start-up wait, and yet its kernel goes on for a while."""
+    link = Link("ab", quorum=Quorum.NONE)
+    running(link, "ab", link.settings)
+    restart(link, "a", msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 2))
+    link["b"].kill()
+    start(link, "b", msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 4))
+    link.until(lambda: link["a"].accepts() == EVERYTHING)
+    assert not unheld(link, 5 * INITDEAD)
+
+
 def test_a_pause_does_not_make_it_forget_to_whom_it_gives_way() -> None:
     link = Link("ab", quorum=Quorum.NONE)
     running(link, "ab", link.settings)

@@ -59,6 +59,13 @@ ALONE = Quorum(rule="none", voters=3, needed=1, contact=("walter",), have=True)
                 "mend it: saru link up",
             ),
         ),
+        (
+            {"namesake": "10.0.0.9"},
+            (
+                "another daemon called walter is heard from 10.0.0.9: walter holds no blocks while "
+                "it is; give each host a director.name of its own",
+            ),
+        ),
         ({"roads": ("eth2: is down",)}, ("eth2: is down; beats cannot go there",)),
         ({"divisions": (division(unheld=3),)}, ("id 1: nobody holds 3 of 16 blocks",)),
         (
@@ -79,7 +86,10 @@ ALONE = Quorum(rule="none", voters=3, needed=1, contact=("walter",), have=True)
         ),
         (
             {"directors": (director("wendy", State.UNABLE, able=False),)},
-            ("wendy takes no blocks: its rules are missing, or no client reaches it",),
+            (
+                "wendy takes no blocks: its rules are missing, no client reaches it, or another "
+                "host has its name",
+            ),
         ),
         (
             {"counters": Counters(forged=2)},

@@ -3,20 +3,24 @@
 
 import random
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from saru.core.beat import (
-    Beat,
-    Heard,
-)
+from saru.core.admission import Admission
+from saru.core.beat import Beat, Heard
+from saru.core.settings import Settings
 from saru.core.term import Session
+from saru.wire.voters import Voters
+from tests.unit.cores import Link
 from tests.unit.datagrams import (
+    CLUSTER,
     beat,
     beats,
+    beats_of,
     codec,
+    names,
     random_allocation,
 )  # fmt: skip
 
@@ -28,6 +32,60 @@ def test_a_beat_comes_out_as_it_went_in(sent: Beat) -> None:
     (datagram,) = sender.encode(sent)
     assert receiver.decode(datagram) == sent
     assert receiver.counters["accepted"] == 1
+
+
+VOTERS = Voters.of(CLUSTER)
+of_the_cluster = beats_of(st.sampled_from(CLUSTER.nodes) | names, st.just(CLUSTER.digest()))
+
+
+@given(of_the_cluster)
+def test_a_beat_of_places_comes_out_as_it_went_in(sent: Beat) -> None:
+    sender = codec(sent.node, sent.session.incarnation, voters=VOTERS)
+    receiver = codec("receiver" if sent.node != "receiver" else "wilma", voters=VOTERS)
+    (datagram,) = sender.encode(sent)
+    assert receiver.decode(datagram) == sent
+    assert receiver.counters["accepted"] == 1
+
+
+OTHERS = [
+    structs.replace(CLUSTER, nodes=("ada", "walter", "wanda", "wendy", "wilma")),
+    structs.replace(CLUSTER, nodes=("walter", "wendy")),
+    structs.replace(CLUSTER, nodes=()),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@given(sent=of_the_cluster)
+def test_of_another_list_of_nodes_all_is_read_but_places(other: Settings, sent: Beat) -> None:
+    """Its sender is refused for its settings; for that, and for its state, it must be read."""
+    sender = codec(sent.node, sent.session.incarnation, voters=VOTERS)
+    receiver = codec("receiver" if sent.node != "receiver" else "ada", voters=Voters.of(other))
+    got = receiver.decode(sender.encode(sent)[0])
+    known = {
+        key: tuple(each for each in getattr(sent, key) if each.node not in CLUSTER.nodes)
+        for key in ("heard", "asks", "promises")
+    }
+    assert got == structs.replace(sent, **known)
+    admission = Admission(other, lambda *_: None)
+    assert isinstance(got, Beat)
+    assert not admission.admits(got)
+    assert admission.refused == {sent.node: ["cluster.nodes"]}
+
+
+def test_other_settings_do_not_change_what_places_mean() -> None:
+    other = structs.replace(CLUSTER, deadtime=3)
+    heard = (Heard("wilma", Session(1, 1), 5, True),)
+    sent = structs.replace(beat(), settings=CLUSTER.digest(), heard=heard)
+    got = codec("wendy", voters=Voters.of(other)).decode(codec(voters=VOTERS).encode(sent)[0])
+    assert got == sent
+
+
+def test_what_a_core_says_is_sent_by_places() -> None:
+    """A core's beat and its codec's voters are of the same settings, whatever those are."""
+    link = Link("abcde").settled()
+    voters = Voters.of(link.settings)
+    (said,) = [m for _, who, m in link.sent[-40:] if who == "a" and isinstance(m, Beat)][-1:]
+    assert {type(each.node) for each in voters.pack(said).heard} == {int}
 
 
 @given(st.integers(0, 2**32), st.integers(1, 64), st.sampled_from([(7, 2), (1, 1024)]))
@@ -53,40 +111,12 @@ def test_the_largest_allocation_goes_out_in_parts_that_fit_a_frame(members: int)
     assert [message for message in received if message is not None] == [sent]
 
 
-def hex_name(place: int) -> str:
-    """A name with nothing in it to compress."""
-    return random.Random(place).randbytes(4).hex()
-
-
-@pytest.mark.parametrize(
-    ("directors", "name"),
-    [
-        (3, "node{}".format),
-        (16, "lb-{:02d}.example.net".format),
-        (64, "node{}".format),
-        (64, "lb-{:02d}.example.net".format),
-        (64, hex_name),
-    ],
-)
-def test_a_beat_fits_one_frame(directors: int, name: object) -> None:
-    assert callable(name)
-    rng = random.Random(directors)
-    others = tuple(
-        Heard(name(place), Session(rng.randrange(1, 2**16), 300), rng.randrange(2**31), True)
-        for place in range(1, directors)
-    )
-    sender = codec(name(0))
-    (datagram,) = sender.encode(msgspec.structs.replace(beat(name(0)), heard=others))
-    assert len(datagram) <= 1452
-    assert sender.counters["fragmented"] == 0
-
-
 def test_a_beat_that_fits_no_frame_is_sent_and_counted() -> None:
     others = tuple(
         Heard(random.Random(place).randbytes(31).hex(), Session(place, 1), place, True)
         for place in range(1, 64)
     )
-    sent = msgspec.structs.replace(beat(), heard=others)
+    sent = structs.replace(beat(), heard=others)
     sender = codec()
     (datagram,) = sender.encode(sent)
     assert len(datagram) > 1452

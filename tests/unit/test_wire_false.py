@@ -29,13 +29,17 @@ from saru.core.term import Session, Term, Version
 from saru.wire import codec as wire
 from saru.wire import parts
 from saru.wire.codec import Codec
+from saru.wire.voters import Voters
+from saru.wire.window import WINDOW
 from tests.unit.datagrams import (
+    CLUSTER,
     DIVISIONS,
     KEYS,
     beat,
     codec,
     counted,
     division,
+    encoded,
     random_allocation,
 )  # fmt: skip
 
@@ -73,7 +77,7 @@ def test_noise_changes_nothing(noise: bytes) -> None:
 def signed(body: bytes, kind: int, sequence: int = 1, keys: Keys = KEYS) -> bytes:
     """A datagram of walter's with any body, signed as it must be."""
     header = wire._HEADER.pack(
-        b"SARU", 1, kind, keys.signing, codec().cluster, 1, sequence, len("walter")
+        b"SARU", 1, kind, keys.signing, codec().cluster, 1, bytes(8), sequence, len("walter")
     )
     whole = header + b"walter" + body
     return whole + hmac.digest(keys.secrets[keys.signing], whole, "sha256")
@@ -83,11 +87,11 @@ def signed(body: bytes, kind: int, sequence: int = 1, keys: Keys = KEYS) -> byte
 def test_a_key_holders_noise_is_counted_as_malformed(noise: bytes, kind: int) -> None:
     receiver = codec("wendy")
     assert counted(receiver, signed(noise, kind)) == {"malformed": 1}
-    assert receiver.decode(signed(msgspec.msgpack.encode(beat()), 1, sequence=2)) == beat()
+    assert receiver.decode(signed(encoded(beat()), 1, sequence=2)) == beat()
 
 
 def test_a_body_too_deep_to_look_into_is_malformed() -> None:
-    body = msgspec.msgpack.encode([*msgspec.to_builtins(beat()), None])
+    body = msgspec.msgpack.encode([*msgspec.msgpack.decode(encoded(beat())), None])
     assert body.endswith(b"\xc0")
     deep = body[:-1] + b"\x91" * 1300 + b"\xc0"
     receiver = codec("wendy")
@@ -103,8 +107,6 @@ def replaced(**changes: object) -> Beat:
 @pytest.mark.parametrize(
     "false",
     [
-        replaced(node="wanda"),
-        replaced(node="wal ter"),
         replaced(session=Session(2, 0)),
         replaced(session=Session(1, -1)),
         replaced(seq=2**63),
@@ -135,9 +137,54 @@ def replaced(**changes: object) -> Beat:
 )
 def test_impossible_values_are_refused_on_both_sides(false: Beat) -> None:
     receiver = codec("wendy")
-    assert counted(receiver, signed(msgspec.msgpack.encode(false), 1)) == {"malformed": 1}
+    assert counted(receiver, signed(encoded(false), 1)) == {"malformed": 1}
     with pytest.raises(ValueError, match=r"."):
         codec().encode(false)
+
+
+VOTERS = Voters.of(CLUSTER)
+OURS = replaced(settings=CLUSTER.digest())
+
+
+def test_a_beat_of_another_name_or_of_nobody_is_not_sent() -> None:
+    for false in (replaced(node="wanda"), replaced(node="wal ter")):
+        with pytest.raises(ValueError, match="is not this director's"):
+            codec().encode(false)
+
+
+def test_a_beat_with_another_list_of_nodes_is_not_sent() -> None:
+    with pytest.raises(ValueError, match="another list of nodes than this director's"):
+        codec(voters=VOTERS).encode(beat())
+
+
+def by_place(place: object, lists: str) -> bytes:
+    """The body of a beat of walter's that names a node, in one of its lists, by that place."""
+    body = msgspec.msgpack.decode(encoded(msgspec.structs.replace(OURS, heard=(), promises=())))
+    entry = {"heard": (place, (1, 1), 5, True), "asks": (place, (1, 1))}
+    body[{"heard": 1, "asks": 2, "promises": 3}[lists]] = [entry.get(lists, (place, (1, 1), 5))]
+    return msgspec.msgpack.encode(body)
+
+
+@pytest.mark.parametrize("lists", ["heard", "asks", "promises"])
+def test_a_place_that_nobody_has_is_refused(lists: str) -> None:
+    receiver = codec("wendy", voters=VOTERS)
+    falses = (-1, len(CLUSTER.nodes), 2**63, 1.5, True, None, b"wanda", "wan da", "")
+    for sequence, false in enumerate(falses, 1):
+        datagram = signed(by_place(false, lists), 1, sequence)
+        assert counted(receiver, datagram) == {"malformed": 1}, false
+    for sequence, place in enumerate(range(len(CLUSTER.nodes)), 100):
+        found = receiver.decode(signed(by_place(place, lists), 1, sequence))
+        assert isinstance(found, Beat)
+        assert [each.node for each in getattr(found, lists)] == [CLUSTER.nodes[place]]
+
+
+@pytest.mark.parametrize("field", [0, 13, 14, 15])
+def test_a_beat_names_nobody_where_its_packing_has_no_names(field: int) -> None:
+    body = msgspec.msgpack.decode(encoded(beat()))
+    inner = msgspec.msgpack.decode(msgspec.msgpack.encode(beat()))
+    assert signed(msgspec.msgpack.encode(body), 1) == signed(encoded(beat()), 1)
+    body[0][field] = inner[field] or [["wanda", [1, 1]]]
+    assert counted(codec("wendy"), signed(msgspec.msgpack.encode(body), 1)) == {"malformed": 1}
 
 
 def test_a_decompression_bomb_is_refused() -> None:
@@ -158,7 +205,7 @@ def test_a_forgery_is_neither_parsed_nor_remembered() -> None:
     receiver = codec("wendy")
     for false in forged(signed(b"this is no MessagePack", 1)):
         assert counted(receiver, false) == {"forged": 1}
-    future = signed(msgspec.msgpack.encode(beat()), 1, sequence=2**60)
+    future = signed(encoded(beat()), 1, sequence=2**60)
     for false in forged(future):
         assert counted(receiver, false) == {"forged": 1}
     assert receiver.decode(codec().encode(beat())[0]) == beat()
@@ -184,7 +231,7 @@ def test_a_second_copy_is_a_duplicate_and_an_older_beat_is_late() -> None:
 
 def test_no_beat_passes_twice_however_old() -> None:
     sender, receiver = codec(), codec("wendy")
-    datagrams = [sender.encode(beat(seq=seq))[0] for seq in range(3 * wire.WINDOW)]
+    datagrams = [sender.encode(beat(seq=seq))[0] for seq in range(3 * WINDOW)]
     rng = random.Random(5)
     passed: list[int] = []
     for _ in range(20_000):
@@ -275,15 +322,6 @@ def part(**changes: object) -> bytes:
 )
 def test_an_impossible_part_is_refused(false: bytes) -> None:
     assert counted(codec("wendy"), false) == {"malformed": 1}
-
-
-def test_own_datagrams_and_those_of_a_namesake_are_told_apart() -> None:
-    walter = codec()
-    mine = walter.encode(beat())[0]
-    assert counted(walter, mine) == {"own": 1}
-    namesake = codec(incarnation=9)
-    assert counted(walter, namesake.encode(beat(incarnation=9))[0]) == {"namesake": 1}
-    assert counted(namesake, mine) == {"earlier_life": 1}
 
 
 def test_keys_change_without_a_break() -> None:

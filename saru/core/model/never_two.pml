@@ -132,6 +132,9 @@ proctype Time()
 #endif
 			left[j_] = (left[j_] > 0 -> left[j_] - 1 : 0)
 		}
+		for (j_ : 0 .. N - 1) {
+			node[j_].former = (formerly(j_) -> node[j_].former : 0)
+		}
 		for (j_ : 0 .. 5) {
 			promise_session[j_] = (left[PROMISED + j_] -> promise_session[j_] : 0);
 #ifndef NO_FRESHNESS

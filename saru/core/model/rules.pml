@@ -52,6 +52,10 @@ inline lapse(x)
 inline restart(x)
 {
 	restarts++;
+	for (i_ : 0 .. BLOCKS - 1) {
+		node[x].former = node[x].former | (accepts(x, i_) -> bit_of(i_) : 0)
+	}
+	formerly(x) = (node[x].former == 0 -> 0 : (fenceable(x) -> larger(lease(x), formerly(x)) : L));
 	forget_all(x);
 	node[x].running = 1;
 	node[x].session++;

@@ -7,9 +7,11 @@
 #define VOUCHED 9
 #define PROMISED 15
 #define ANSWERED 21
-#define TIMERS 27
+#define FORMER 27
+#define TIMERS 30
 byte left[TIMERS];
 #define lease(x) left[x]			/* R2: of x, from the sending of the beat vouched for */
+#define formerly(x) left[FORMER + (x)]	/* R8: the table of the life before, till its deadline */
 #define waiting(x) left[3 + (x)]		/* R8: half of the start-up wait */
 #define said_farewell(x) left[6 + (x)]
 #define vouched(j, i) left[VOUCHED + pair(j, i)]	/* R6: receipt of the beat j vouched for */
@@ -32,6 +34,7 @@ typedef Node {
 	byte bare;	/* bits: those in which it held no version */
 	byte taken;	/* version in the kernel; 0: none */
 	byte taking;	/* version on its way into the kernel */
+	byte former;	/* bits: the blocks in the table of the life before */
 	byte newest;	/* R5: ever taken in this term; a lapse does not reset it */
 };
 Node node[N];
@@ -82,7 +85,8 @@ byte b_, v_, held_, hands_;	/* scratch, like the hidden ones: 0 between steps */
 #else
 #define in_time(x) leased(x)
 #endif
-#define accepts(x, b) (in_time(x) && (names(node[x].taken, x, node[x].session, b) || \
+#define by_former(x, b) (formerly(x) && (node[x].former >> (b) & 1))
+#define accepts(x, b) (by_former(x, b) || in_time(x) && (names(node[x].taken, x, node[x].session, b) || \
 	names(node[x].taking, x, node[x].session, b)))
 
 /* Goals: what can be reached, or else the invariant would hold for nothing. */

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from saru.core.action import Action
 from saru.core.coordinator import Coordinator
 from saru.core.term import Version
 from saru.core.voter import Voter
@@ -37,4 +38,12 @@ kernel_takes_anything = instead(Kernel, set=_set_anything)
 nothing_voided = together(
     instead(Node, _void=lambda _self: None), instead(Host, _void=lambda _self: None)
 )
+
+
+def _settle_with_former(self: Coordinator, now: int) -> list[Action]:
+    self.former = False
+    return _settle(self, now)
+
+
+former_tables = instead(Coordinator, _settle=_settle_with_former)
 joins_at_once = instead(Coordinator, joined=lambda _self, _now: True)

@@ -134,6 +134,7 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
         on_hosts.an_order_of_another_hand,
         TWO,
     ),
+    "R8 nothing of before": (hosts.former_tables, on_hosts.a_table_of_before_the_start, TWO),
     "R8 joining": (hosts.joins_at_once, on_hosts.a_newcomer_in_a_hurry, MOVED),
     "rivals give way to a majority": (
         rivals.nobody_gives_way,
@@ -143,6 +144,11 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
     "rivals give way to each other": (
         rivals.nobody_gives_way,
         on_rivals.a_pair_that_starts_with_settings_that_differ,
+        TWO,
+    ),
+    "rivals may have left blocks in the kernel": (
+        rivals.nothing_left,
+        on_rivals.a_killed_one_that_starts_again,
         TWO,
     ),
     "rivals claim before they take, with a majority": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from saru.core.invariants import InvariantError
 from saru.core.settings import Division
+from saru.core.term import COUNTER_MAX, Term, Version
 from tests.sim.scripts.steps import served, weigh
 from tests.unit.cores import BLOCKS, DEADTIME, EVERYTHING, INITDEAD, KEEPALIVE, MS, Link
 
@@ -54,6 +55,15 @@ def an_order_of_another_hand() -> None:
     link.until(lambda: link.held() == EVERYTHING)
     kernel.set(version, held, c.core.lease)
     link.check()
+
+
+def a_table_of_before_the_start() -> None:
+    """R8: while no daemon ran, somebody gave c's kernel all blocks by hand, for long."""
+    link = Link("abc")
+    c = link["c"]
+    by_hand = Version(Term(COUNTER_MAX, 0, 1), 1)
+    c.kernels[1].set(by_hand, EVERYTHING, c.clock() + 20 * DEADTIME)
+    link.settled()
 
 
 def a_newcomer_in_a_hurry() -> None:

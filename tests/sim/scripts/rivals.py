@@ -37,3 +37,17 @@ def a_pair_that_starts_with_settings_that_differ() -> None:
     link.settings = msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 2)
     link["b"].start()
     link.run(4 * INITDEAD)
+
+
+def a_killed_one_that_starts_again() -> None:
+    """b is killed, and started with other settings, which a, who holds nothing yet, refuses."""
+    link = Link("ab", quorum=Quorum.NONE)
+    link["b"].start()
+    link.run(2 * INITDEAD)
+    link.settings = msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 2)
+    link["a"].start()
+    link.run(2 * INITDEAD)
+    link["b"].kill()
+    link.settings = msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 4)
+    link["b"].start()
+    link.run(4 * INITDEAD)
