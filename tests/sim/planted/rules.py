@@ -148,7 +148,7 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
     ),
     "rivals may have left blocks in the kernel": (
         rivals.nothing_left,
-        on_rivals.a_killed_one_that_starts_again,
+        on_rivals.a_majority_that_is_killed_and_starts_again,
         TWO,
     ),
     "rivals claim before they take, with a majority": (

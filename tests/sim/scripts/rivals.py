@@ -39,15 +39,18 @@ def a_pair_that_starts_with_settings_that_differ() -> None:
     link.run(4 * INITDEAD)
 
 
-def a_killed_one_that_starts_again() -> None:
-    """b is killed, and started with other settings, which a, who holds nothing yet, refuses."""
-    link = Link("ab", quorum=Quorum.NONE)
-    link["b"].start()
+def a_majority_that_is_killed_and_starts_again() -> None:
+    """a goes without a quorum, and gives way to b and c, whose kernels go on for a while."""
+    link = Link("abc")
+    for name in "bc":
+        link[name].start()
     link.run(2 * INITDEAD)
-    link.settings = msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 2)
+    old = link.settings
+    link.settings = msgspec.structs.replace(old, nodes=("a", "b"), quorum=Quorum.NONE)
     link["a"].start()
     link.run(2 * INITDEAD)
-    link["b"].kill()
-    link.settings = msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 4)
-    link["b"].start()
+    link.settings = old
+    for name in "bc":
+        link[name].kill()
+        link[name].start()
     link.run(4 * INITDEAD)
