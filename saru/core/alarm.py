@@ -18,6 +18,7 @@ def next_wake(core: Coordinator, now: int) -> int:
         core.start + settings.start_wait,
         core.start + settings.join_delay,
         *core.yielding.times(),
+        *core.rivals.times(),
         *core.office.times(),
         *core.voter.times(core.office.asks(now)),
     ]

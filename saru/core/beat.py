@@ -27,6 +27,17 @@ class Role(enum.IntEnum):
     RESIGNED = 3  # was the term's candidate or master and is so no more
 
 
+class Claim(enum.IntEnum):
+    """How a node stands to blocks, for those that refuse it because their settings differ."""
+
+    NOTHING = 0
+    GIVES_WAY = 1  # it would have blocks, and leaves them to whom it refuses
+    FORMER = 2  # it has just started: a life before may have left blocks to their deadline
+    WAITS = 3  # it claims blocks, and waits until whom it refuses has heard of that
+    CLAIMS = 4  # it may take blocks
+    HOLDS = 5
+
+
 class Heard(msgspec.Struct, frozen=True, array_like=True):
     """The newest beat of `node` that the sender has, and whether the sender vouches for it (R1)."""
 
@@ -94,7 +105,8 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     `join_delay` too. `able`: its rules are in place and it may hold blocks. `left`: it holds
     nothing and never will again in this incarnation. `weight` is the one that counts now, `share`
     what the operator has said. `lease_left` is in ns, 0 without a lease. `keys` are added on the
-    way out. `yields`: it gives way to directors that reach more ping nodes.
+    way out. `yields`: it gives way to directors that reach more ping nodes. `claim` and `deadtime`,
+    its L, are for those that refuse it.
     """
 
     node: str
@@ -120,11 +132,19 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     keys: tuple[KeyMark, ...] = ()
     reach: Reach | None = None
     yields: bool = False
+    claim: Claim = Claim.NOTHING
+    deadtime: int = 0
+
+    def newer(self, other: Beat) -> bool:
+        """Whether it was sent after that one, by the same node."""
+        ours, theirs = self.session.incarnation, other.session.incarnation
+        return (ours, self.seq) > (theirs, other.seq)
 
     def gist(self) -> object:
         """What of a beat somebody may be waiting for: a change in it goes out at once.
 
         Nobody waits for a version that is offered or being taken, only for one that has been taken.
+        `claim` follows from the lease, the weight and what has been taken.
         """
         return (
             self.session,

@@ -15,17 +15,18 @@ from saru.core import suspension
 from saru.core.action import Action, Change, SendAllocation, SendBeat
 from saru.core.admission import Admission
 from saru.core.alarm import next_wake
-from saru.core.beat import Allocation, Beat, Role, Want
+from saru.core.beat import Allocation, Beat, Claim, Role, Want
 from saru.core.holding import Holding
 from saru.core.invariants import InvariantError, well_formed
 from saru.core.lease import lease_until
 from saru.core.library import Library
 from saru.core.mastership import Mastership, myself
-from saru.core.notes import watch, yield_note
+from saru.core.notes import bar_note, watch, yield_note
 from saru.core.office import Office
 from saru.core.participant import Participant
 from saru.core.peer import Peer, Sent
-from saru.core.settings import Settings
+from saru.core.rivals import Rivals
+from saru.core.settings import Quorum, Settings
 from saru.core.speech import compose
 from saru.core.state import State
 from saru.core.term import Session, Term
@@ -46,6 +47,7 @@ class Coordinator(Participant[Never]):
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
         self.library = Library()
         self.admission = Admission(settings, self._note)
+        self.rivals = Rivals(settings, node)
         self.sent = Sent(settings.lease)
         self.seq = 0
         self.seen = now  # when the newest event was
@@ -61,7 +63,12 @@ class Coordinator(Participant[Never]):
     def receive(self, beat: Beat, now: int) -> list[Action]:
         """A beat has been received; `now` was read after that."""
         self._begin(now)
-        if beat.node != self.node and self.admission.admits(beat):
+        if beat.node == self.node:
+            pass
+        elif not self.admission.admits(beat):
+            self.rivals.hear(beat, now)
+        else:
+            self.rivals.admitted(beat.node)
             peer = self.peers.setdefault(beat.node, Peer(beat.node))
             if peer.is_news(beat):
                 self._hear(peer, beat, now)
@@ -146,6 +153,11 @@ class Coordinator(Participant[Never]):
         """q: how many of them must agree."""
         return self.office.needed
 
+    @property
+    def offered(self) -> int:
+        """The weight that it tells the others: 0 for one that gives way."""
+        return 0 if self.rivals.barred else super().offered
+
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
         return self.voter.waited(now)
@@ -153,6 +165,14 @@ class Coordinator(Participant[Never]):
     def joined(self, now: int) -> bool:
         """Whether it may take blocks from a live holder."""
         return now >= self.start + max(self.settings.join_delay, self.settings.start_wait)
+
+    def claim(self, now: int) -> Claim:
+        """How it stands to blocks. With a majority, all that are in it claim them."""
+        if self.former and self.node not in self.settings.witnesses:
+            return Claim.FORMER
+        none = self.settings.quorum is Quorum.NONE
+        fit = self.leased(now) and not (none and not (self.able and super().offered))
+        return self.rivals.claim(fit, self.holds)
 
     def contacts(self, now: int) -> list[Peer]:
         """The nodes in two-way contact (R1) that have not left."""
@@ -180,6 +200,7 @@ class Coordinator(Participant[Never]):
         if now > self.seen + 2 * self.settings.keepalive:
             for peer in self.peers.values():
                 peer.unheard_since = now
+            self.rivals.listens_again(now)
         self.seen = now
         super()._begin(now)
 
@@ -219,6 +240,7 @@ class Coordinator(Participant[Never]):
             return []
         self._actions += watch(self.peers.values(), now, self.settings)
         self._yield(now)
+        self._face(now)
         if self.waited(now) and not self.left:
             if self.former:
                 # They have run to their deadline by now. Nothing is said before they are gone.
@@ -253,6 +275,18 @@ class Coordinator(Participant[Never]):
         if self.yielding.look([b.reach for b in takers if b.reach is not None], now):
             self._actions.append(yield_note(self.node, self.yielding, takers))
 
+    def _face(self, now: int) -> None:
+        """Give way to whom it refuses, or do so no more, where no majority decides who serves."""
+        if self.left:
+            return
+        before = self.rivals.barred
+        self.rivals.look(self.holds, now)
+        barred = self.rivals.barred
+        if barred != before:
+            self._actions.append(bar_note(self.node, barred))
+        if barred is not None and self.holds:
+            self._let_go(now, barred.what)
+
     def _let_go(self, now: int, why: str) -> None:
         """No vouch counts that was for the session before."""
         for peer in self.peers.values():
@@ -276,7 +310,8 @@ class Coordinator(Participant[Never]):
 
     def _take(self, holding: Holding, now: int) -> None:
         """R5: a director takes the newest allocation of its term, and of that alone."""
-        self._take_version(holding, self.library.newest(holding.id, self.term), now)
+        if self.rivals.barred is None:
+            self._take_version(holding, self.library.newest(holding.id, self.term), now)
 
     # --- beats ----------------------------------------------------------------------------------
 
@@ -294,6 +329,7 @@ class Coordinator(Participant[Never]):
         self.seq = beat.seq
         self.sent.add(beat.seq, now)
         self.voter.said(beat, now)
+        self.rivals.said(beat.claim, now)
         self.library.report(self.node, beat.reports)
         self._actions.append(SendBeat(beat))
 

@@ -9,6 +9,7 @@ from saru.core.action import Change, Note
 from saru.core.beat import Beat
 from saru.core.peer import Peer
 from saru.core.reach import Yielding
+from saru.core.rivals import Barred
 from saru.core.settings import Settings
 from saru.core.term import Version
 
@@ -31,6 +32,14 @@ def yield_note(node: str, yielding: Yielding, takers: Iterable[Beat]) -> Note:
     counts = [f"{name} {reach.count if reach else '?'}" for name, reach in reached.items()]
     what = "gives way" if yielding.yields else "takes part again"
     return Note(Change.YIELD, node, what, f"ping nodes reached: {', '.join(counts)}")
+
+
+def bar_note(node: str, barred: Barred | None) -> Note:
+    """That this node shall hold no blocks for the sake of one that it refuses, or may again."""
+    if barred is None:
+        why = "nobody whose settings differ is in its way"
+        return Note(Change.YIELD, node, "takes part again", why)
+    return Note(Change.YIELD, node, barred.what, barred.why)
 
 
 def watch(peers: Iterable[Peer], now: int, settings: Settings) -> Iterator[Note]:

@@ -157,6 +157,11 @@ class Participant(abc.ABC, Generic[More]):
         """The weight that it tells the others: 0 for one that gives way to them."""
         return 0 if self.yielding.yields else self.weight
 
+    @property
+    def holds(self) -> bool:
+        """Whether its kernel may hold any block."""
+        return any(holding.held or holding.coming for holding in self.holdings.values())
+
     def leased(self, now: int) -> bool:
         """Whether it has a lease."""
         return now < self.lease

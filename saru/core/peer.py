@@ -75,10 +75,7 @@ class Peer:
 
     def is_news(self, beat: Beat) -> bool:
         """Whether `beat` is newer than all that came before; late and doubled ones are not."""
-        if self.beat is None:
-            return True
-        old = self.beat
-        return (beat.session.incarnation, beat.seq) > (old.session.incarnation, old.seq)
+        return self.beat is None or beat.newer(self.beat)
 
     def hear(self, beat: Beat, now: int, sent: Sent, us: tuple[str, Session], lease: int) -> None:
         """Take in a newer beat; `us` is this node's name and present session."""

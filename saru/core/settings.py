@@ -123,10 +123,10 @@ def plus(lease: int) -> int:
 
 def differing(ours: bytes, theirs: bytes) -> list[str]:
     """The configuration keys in which two digests differ."""
-    if len(ours) != len(theirs):
-        return list(KEYS.values())
-    return [
-        KEYS[key]
-        for place, key in enumerate(DIGESTED)
-        if ours[4 * place : 4 * place + 4] != theirs[4 * place : 4 * place + 4]
-    ]
+    return [KEYS[key] for key in DIGESTED if not same(key, ours, theirs)]
+
+
+def same(key: str, ours: bytes, theirs: bytes) -> bool:
+    """Whether two digests agree in one of DIGESTED; those of two releases agree in nothing."""
+    place = 4 * DIGESTED.index(key)
+    return len(ours) == len(theirs) and ours[place : place + 4] == theirs[place : place + 4]

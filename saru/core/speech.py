@@ -40,4 +40,6 @@ def compose(core: Coordinator, seq: int, asks: tuple[Ask, ...], now: int) -> Bea
         share=core.share,
         reach=core.yielding.reach,
         yields=core.yielding.yields,
+        claim=core.claim(now),
+        deadtime=core.settings.deadtime,
     )

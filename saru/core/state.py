@@ -46,6 +46,13 @@ class HoldingState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return int.from_bytes(self.held, "little")
 
 
+class RivalState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The newest beat of a node that is refused, and when it came; see `Rivals`."""
+
+    beat: Beat
+    heard: int
+
+
 class PromiseState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A promise not to vouch for `node` up to `session`, before `until` (R6)."""
 
@@ -82,3 +89,5 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holdings: tuple[HoldingState, ...]
     promises: tuple[PromiseState, ...]
     allocations: tuple[Allocation, ...]
+    claims_since: int | None
+    rivals: tuple[RivalState, ...]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def capture(core: Coordinator, now: int) -> State:
     """All that `core` must know to go on, once it says and does nothing more."""
+    claims_since, rivals = core.rivals.state()
     return State(
         node=core.node,
         settings=core.admission.digest,
@@ -35,6 +36,8 @@ def capture(core: Coordinator, now: int) -> State:
         holdings=tuple(holding.state() for holding in core.holdings.values()),
         promises=core.voter.promises.state(),
         allocations=core.library.needed(core.term),
+        claims_since=claims_since,
+        rivals=rivals,
     )
 
 
@@ -48,6 +51,7 @@ def restore(core: Coordinator, state: State) -> None:
     core.sent.restore(state.sent)
     core.office.restore(state.term, state.role, state.counter)
     core.voter.promises.restore(state.promises)
+    core.rivals.restore(state.claims_since, state.rivals)
     for known in state.peers:
         core.peers.setdefault(known.name, Peer(known.name)).restore(known)
     for table in state.holdings:

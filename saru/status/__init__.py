@@ -271,6 +271,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The address from which another daemon with this one's name is heard now; empty: none is."""
     zookeeper: Ensemble | None = None
     """With membership by ZooKeeper."""
+    barred: str = ""
+    """Why this node shall hold no blocks for the sake of those that it refuses, in words."""
     problems: tuple[str, ...] = ()
     """What is wrong, one sentence each, most important first; empty: nothing."""
 
@@ -300,6 +302,8 @@ def diagnose(status: Status) -> tuple[str, ...]:
         )
     if status.quorum.have and status.master is None and not status.wait_left_ms:
         found.append("no master is heard: nobody hands out blocks")
+    if status.barred:
+        found.append(f"{status.node} {status.barred}")
     if status.quorum.rule == "none" and len(status.directors) > 1:
         found.append(
             'quorum is "none": directors that are cut off from each other hold the same blocks; '

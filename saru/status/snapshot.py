@@ -9,7 +9,7 @@ import msgspec
 
 from saru import __version__, status
 from saru.config.tree import Config
-from saru.core.beat import Grant, Role
+from saru.core.beat import Claim, Grant, Role
 from saru.core.coordinator import Coordinator
 from saru.core.holding import Holding
 from saru.core.peer import Peer
@@ -120,6 +120,7 @@ def take(
         dataplane=look.dataplane,
         configuration=str(config.path) if config.path else None,
         guard=look.guard,
+        barred=str(core.rivals.barred or ""),
         directors=tuple(sorted(directors, key=lambda d: d.name)),
         divisions=tuple(
             division(
@@ -178,7 +179,14 @@ def _this(core: Coordinator, now: int) -> status.Director:
     return status.Director(
         name=core.node,
         states=tuple(found),
-        why=why(core.node, found, core.offered, core.share, core.yielding.yields),
+        why=why(
+            core.node,
+            found,
+            core.offered,
+            core.share,
+            core.yielding.yields,
+            core.claim(now),
+        ),
         weight=0 if witness else core.share.weight,
         blocks={number: h.held.bit_count() for number, h in core.holdings.items()},
         heard_ms=0,
@@ -221,7 +229,7 @@ def _other(
     return status.Director(
         name=peer.name,
         states=tuple(found),
-        why=why(peer.name, found, beat.weight, beat.share, beat.yields),
+        why=why(peer.name, found, beat.weight, beat.share, beat.yields, beat.claim),
         weight=0 if witness else (beat.share.weight if beat.share else beat.weight),
         blocks=blocks,
         heard_ms=(now - peer.received) // MS,
@@ -286,7 +294,14 @@ def states(
     return found
 
 
-def why(node: str, found: list[State], weight: int, share: Share | None, yields: bool) -> str:
+def why(
+    node: str,
+    found: list[State],
+    weight: int,
+    share: Share | None,
+    yields: bool,
+    claim: Claim = Claim.NOTHING,
+) -> str:
     """Why a director shall hold no blocks, if that is so."""
     if weight or not {State.DRAINING, State.DRAINED} & set(found):
         return ""
@@ -294,6 +309,10 @@ def why(node: str, found: list[State], weight: int, share: Share | None, yields:
         return f"drained by an operator at {share.by}, until: saru undrain {node}"
     if yields:
         return "gives way: it reaches fewer ping nodes than another director"
+    if claim is Claim.GIVES_WAY:
+        return "gives way to a director whose settings differ"
+    if claim is Claim.WAITS:
+        return "takes no blocks yet: a director whose settings differ may hold some"
     if share is not None and share.weight:
         return "is about to leave, and hands its blocks over"
     by = f"an operator at {share.by}" if share is not None and share.by else "its configuration"

@@ -13,9 +13,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from deploy.lab import cluster as clusters
 from deploy.lab.cluster import Cluster
-from deploy.lab.configuration import Settings
+from deploy.lab.configuration import Plan, Settings
 from deploy.lab.node import Node, wait_until
 from tests.ledger import Ledger
 from tests.net.probes import names, probing
@@ -54,26 +56,75 @@ def change(node: Node, settings: Settings) -> None:
     wait_until(f"{node.name} is past its start-up wait", lambda: waited(node))
 
 
-def test_deadtime_and_blocks_are_changed_director_by_director() -> None:
+@contextmanager
+def switched_off(shape: Plan) -> Iterator[Cluster]:
+    """A cluster whose nodes are to be booted."""
+    cluster = Cluster(f"saru-settings-{uuid.uuid4().hex[:6]}", shape)
+    cluster.up(boot=False)
+    try:
+        yield cluster
+    finally:
+        cluster.down()
+
+
+@pytest.mark.parametrize("directors", [2, 3])
+def test_deadtime_and_blocks_are_changed_director_by_director(directors: int) -> None:
+    """Two have no quorum, before and after."""
     settings: Settings = {"times": {"deadtime": "300ms"}, "[id]": {"blocks": 2 * BLOCKS}}
-    shape = clusters.plan(3, blocks=BLOCKS)
+    shape = clusters.plan(directors, blocks=BLOCKS)
     with Cluster(f"saru-settings-{uuid.uuid4().hex[:6]}", shape) as cluster, probed(cluster):
         for node in cluster.directors:
             change(node, settings)
 
 
 def test_a_voter_is_added() -> None:
-    shape = clusters.plan(4, blocks=BLOCKS)
-    made = Cluster(f"saru-settings-{uuid.uuid4().hex[:6]}", shape)
-    old, added = made.directors[:3], made.directors[3]
-    for node in old:
-        node.own = {"cluster": {"nodes": [one.name for one in old]}}
-    made.up(boot=False)
-    try:
-        made.boot(*(node.name for node in old))
-        with probed(made):
-            made.boot(added.name)
+    with switched_off(clusters.plan(4, blocks=BLOCKS)) as cluster:
+        old, added = cluster.directors[:3], cluster.directors[3]
+        for node in old:
+            node.own = {"cluster": {"nodes": [one.name for one in old]}}
+        cluster.boot(*(node.name for node in old))
+        with probed(cluster):
+            cluster.boot(added.name)
             for node in old:
                 change(node, {})
-    finally:
-        made.down()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["stopped first", "stopped last"])
+@pytest.mark.parametrize("voters", [3, 4])
+def test_a_voter_is_removed(voters: int, first: bool) -> None:
+    """Of three voters, two go on without a quorum."""
+    shape = clusters.plan(voters, blocks=BLOCKS)
+    with Cluster(f"saru-settings-{uuid.uuid4().hex[:6]}", shape) as cluster, probed(cluster):
+        *kept, removed = cluster.directors
+        if first:
+            removed.stop()
+        for node in kept:
+            change(node, {"cluster": {"nodes": [one.name for one in kept]}})
+        if not first:
+            removed.stop()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["witness first", "witness last"])
+def test_a_pair_gets_a_witness(first: bool) -> None:
+    """A pair has no quorum, and with a witness it has one."""
+    with switched_off(clusters.plan(2, witnesses=1, blocks=BLOCKS)) as cluster:
+        pair = cluster.directors
+        (witness,) = set(cluster.nodes.values()) - set(pair)
+        for node in pair:
+            node.own = {"cluster": {"nodes": [one.name for one in pair], "witnesses": []}}
+        cluster.boot(*(node.name for node in pair))
+        with probed(cluster) as ledger:
+            if first:
+                cluster.boot(witness.name)
+                since = time.monotonic_ns()
+                wait_until("all is answered", lambda: len(ledger.answered(since)) == BLOCKS)
+            change(pair[0], {})
+            if first:
+                wait_until("the majority serves", lambda: pair[0].held() == BLOCKS)
+                status = pair[1].status()
+                assert status is not None
+                why = f"gives way to {pair[0].name}: its settings differ, and it has a majority"
+                assert f"{pair[1].name} {why}" in status.problems
+            change(pair[1], {})
+            if not first:
+                cluster.boot(witness.name)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.sim.planted import fences, grants, hosts, leases, terms
+from tests.sim.planted import fences, grants, hosts, leases, rivals, terms
 from tests.sim.planted.patch import Plant
 from tests.sim.scripts import fences as on_fences
 from tests.sim.scripts import grants as on_grants
 from tests.sim.scripts import hosts as on_hosts
 from tests.sim.scripts import leases as on_leases
+from tests.sim.scripts import rivals as on_rivals
 from tests.sim.scripts import terms as on_terms
 
 TWO = "accept them"
@@ -135,6 +136,31 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
     ),
     "R8 nothing of before": (hosts.former_tables, on_hosts.a_table_of_before_the_start, TWO),
     "R8 joining": (hosts.joins_at_once, on_hosts.a_newcomer_in_a_hurry, MOVED),
+    "rivals give way to a majority": (
+        rivals.nobody_gives_way,
+        on_rivals.a_pair_that_gets_a_witness,
+        TWO,
+    ),
+    "rivals give way to each other": (
+        rivals.nobody_gives_way,
+        on_rivals.a_pair_that_starts_with_settings_that_differ,
+        TWO,
+    ),
+    "rivals may have left blocks in the kernel": (
+        rivals.nothing_left,
+        on_rivals.a_majority_that_is_killed_and_starts_again,
+        TWO,
+    ),
+    "rivals claim before they take, with a majority": (
+        rivals.takes_at_once,
+        on_rivals.a_pair_that_gets_a_witness,
+        TWO,
+    ),
+    "rivals claim before they take, without a quorum": (
+        rivals.takes_at_once,
+        on_rivals.a_pair_that_starts_with_settings_that_differ,
+        TWO,
+    ),
 }
 
 
