@@ -40,9 +40,11 @@ def test_never_two(failsafe: bool, request: pytest.FixtureRequest) -> None:
             blocks=BLOCKS,
             settled=cluster.wait_settled,
             chance=random.Random(seed),
+            directors=cluster.nodes,
         )
         with probing(cluster, ledger, BLOCKS, RATE):
             rounds.rage(float(request.config.getoption("--nemesis-zookeeper")))
         rounds.check()
-    times = shape.times
-    print(rounds.summary(times.deadtime / 1000 * (2 + 2 * 1.01 / 0.99)))
+    deadtime = shape.times.deadtime / 1000  # a session's timeout, too
+    outage = deadtime * (1 + 1.01 / 0.99)
+    print(rounds.summary(2 * outage, outage))

@@ -176,6 +176,7 @@ def test_never_two(request: pytest.FixtureRequest) -> None:
             blocks=BLOCKS,
             settled=lambda: None,
             chance=random.Random(seed),
+            directors=DIRECTORS,
         )
         with probing(lab, ledger):
             rounds.rage(float(request.config.getoption("--nemesis-guests")))
@@ -188,5 +189,6 @@ def test_never_two(request: pytest.FixtureRequest) -> None:
         lab.down()
     for story in ledger.late():
         print(f"late, when the block had moved: {story}")
-    whole = storm.bound(times.keepalive / 1000, times.deadtime / 1000, times.initdead / 1000)
-    print(rounds.summary(whole))
+    keepalive, deadtime = times.keepalive / 1000, times.deadtime / 1000
+    whole = storm.bound(keepalive, deadtime, times.initdead / 1000)
+    print(rounds.summary(whole, storm.outage(keepalive, deadtime)))
