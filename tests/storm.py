@@ -58,9 +58,9 @@ class Storm:
     lines: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
     """Seconds from the end of a round's last fault until every block was answered."""
-    outages: list[float] = field(default_factory=list)
-    """Seconds for which a block went unanswered, at worst, by rounds that began with everything
-    whole and in which one director alone failed."""
+    outages: list[tuple[float, str]] = field(default_factory=list)
+    """Seconds for which a block went unanswered, at worst, and the fault, by rounds that began with
+    everything whole and in which one director alone failed."""
     _whole: bool = False
     _begun: float = field(default_factory=time.monotonic)
 
@@ -97,8 +97,8 @@ class Storm:
         if alone or self.chance.random() < CALM:
             self.calm()
         if alone:
-            self.outages.append(self.ledger.longest(begun) / 1e9)
-            self._say(f"a block went unanswered for {self.outages[-1]:.3f} s")
+            self.outages.append((self.ledger.longest(begun) / 1e9, faults[0].text))
+            self._say(f"a block went unanswered for {self.outages[-1][0]:.3f} s")
 
     def _of_one_director(self, faults: Sequence[Fault]) -> bool:
         """Whether all the others were untouched throughout, and so were the wires."""
@@ -143,14 +143,19 @@ class Storm:
     def summary(self, whole: float, outage: float) -> str:
         """What came of it, in words, beside the bounds: for the time until every block is held
         again, and for that in which one is not when one director has failed."""
-        return (
-            f"{len(self.ledger)} probes, none accepted twice; {len(self.lines)} events\n"
+        lines = [
+            f"{len(self.ledger)} probes, none accepted twice; {len(self.lines)} events",
             f"whole again {len(self.recoveries)} times, at worst after {max(self.recoveries):.3f} s"
-            f" (bound {whole:.3f} s, without what programs and boots take on this machine)\n"
-            f"{len(self.outages)} rounds in which one director alone failed: a block went "
-            f"unanswered for {max(self.outages, default=0):.3f} s at worst (bound {outage:.3f} s, "
-            "and the time from one probe of a block to the next)"
-        )
+            f" (bound {whole:.3f} s, without what programs and boots take on this machine)",
+        ]
+        if self.outages:
+            longest, fault = max(self.outages)
+            lines.append(
+                f"{len(self.outages)} rounds in which one director alone failed: a block went "
+                f"unanswered for {longest:.3f} s at worst (bound {outage:.3f} s, and the time from "
+                f"one probe of a block to the next), by: {fault}"
+            )
+        return "\n".join(lines)
 
 
 def seed(config: pytest.Config) -> int:

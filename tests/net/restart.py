@@ -119,10 +119,16 @@ class Restarts:
 
         return Fault(f"{node.name}'s daemon paused", (node.name,), lambda: pause(node), again)
 
-    def summary(self, deadtime: float) -> str:
-        """What came of it, in words."""
-        quick = sum(gap < deadtime for gap in self.gaps)
-        return f"{len(self.gaps)} restarts at once, {quick} of them within a lease"
+    def summary(self, cluster: Cluster) -> str:
+        """What came of it, in words; while the cluster is up."""
+        quick = sum(gap < cluster.plan.times.deadtime / 1000 for gap in self.gaps)
+        logs = [node.log() for node in cluster.nodes.values()]
+        went_on = sum(log.count("goes on after a pause") for log in logs)
+        leased = sum(log.count("of its lease left)") for log in logs)
+        return (
+            f"{len(self.gaps)} restarts at once, {quick} of them within a lease; after {went_on} "
+            f"pauses it went on, after {leased} of them with some of its lease left"
+        )
 
 
 def pause(node: Node) -> None:

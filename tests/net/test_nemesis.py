@@ -58,7 +58,7 @@ def test_never_two(directors: int, request: pytest.FixtureRequest) -> None:
         with probing(cluster, ledger, BLOCKS, RATE):
             rounds.rage(float(request.config.getoption("--nemesis")))
         rounds.check()
+        print(f"{orders}; {restarts.summary(cluster)}")
     keepalive, deadtime = times.keepalive / 1000, times.deadtime / 1000
     whole = storm.bound(keepalive, deadtime, times.initdead / 1000)
     print(rounds.summary(whole, storm.outage(keepalive, deadtime)))
-    print(f"{orders}; {restarts.summary(deadtime)}")
