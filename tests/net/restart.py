@@ -126,7 +126,7 @@ class Restarts:
         went_on = sum(log.count("goes on after a pause") for log in logs)
         leased = sum(log.count("of its lease left)") for log in logs)
         return (
-            f"{len(self.gaps)} restarts at once, {quick} of them within a lease; after {went_on} "
+            f"{len(self.gaps)} restarts at once, {quick} of them within deadtime; after {went_on} "
             f"pauses it went on, after {leased} of them with some of its lease left"
         )
 
