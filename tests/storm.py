@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -52,9 +52,16 @@ class Storm:
     settled: Callable[[], object]
     """Waits until the directors themselves say that all is well."""
     chance: random.Random
+    directors: Collection[str]
+    mend: Callable[[], object] = lambda: None
+    """Takes back what was asked of the directors, when no fault lasts any more."""
     lines: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
     """Seconds from the end of a round's last fault until every block was answered."""
+    outages: list[tuple[float, str]] = field(default_factory=list)
+    """Seconds for which a block went unanswered, at worst, and the fault, by rounds that began with
+    everything whole and in which one director alone failed."""
+    _whole: bool = False
     _begun: float = field(default_factory=time.monotonic)
 
     def rage(self, seconds: float) -> None:
@@ -73,7 +80,9 @@ class Storm:
         self.lines.append(f"{time.monotonic() - self._begun:9.3f} s  {text}")
 
     def _round(self) -> None:
-        faults = self._draw()
+        faults, begun = self._draw(), time.monotonic_ns()
+        alone = self._whole and self._of_one_director(faults)
+        self._whole = False
         for fault in faults:
             self._say(fault.text)
             fault.begin()
@@ -85,8 +94,16 @@ class Storm:
             fault.end()
             self._wait(self.chance.uniform(0, 1))
         self.check()
-        if self.chance.random() < CALM:
+        if alone or self.chance.random() < CALM:
             self.calm()
+        if alone:
+            self.outages.append((self.ledger.longest(begun) / 1e9, faults[0].text))
+            self._say(f"a block went unanswered for {self.outages[-1][0]:.3f} s")
+
+    def _of_one_director(self, faults: Sequence[Fault]) -> bool:
+        """Whether all the others were untouched throughout, and so were the wires."""
+        nodes = [name for fault in faults for name in fault.nodes]
+        return len(faults) == len(nodes) == 1 and nodes[0] in self.directors
 
     def _draw(self) -> list[Fault]:
         faults: list[Fault] = []
@@ -107,6 +124,7 @@ class Storm:
 
     def calm(self) -> None:
         """Everything is whole: soon every block is answered."""
+        self.mend()
         since = time.monotonic_ns()
         found: dict[int, int] = {}
 
@@ -120,14 +138,24 @@ class Storm:
         self._say(f"every block answered after {self.recoveries[-1]:.3f} s")
         self.settled()
         self.check()
+        self._whole = True
 
-    def summary(self, bound: float) -> str:
-        """What came of it, in words; `bound` is for the time until every block is held again."""
-        return (
-            f"{len(self.ledger)} probes, none accepted twice; {len(self.lines)} events; "
+    def summary(self, whole: float, outage: float) -> str:
+        """What came of it, in words, beside the bounds: for the time until every block is held
+        again, and for that in which one is not when one director has failed."""
+        lines = [
+            f"{len(self.ledger)} probes, none accepted twice; {len(self.lines)} events",
             f"whole again {len(self.recoveries)} times, at worst after {max(self.recoveries):.3f} s"
-            f" (bound {bound:.3f} s, without what programs and boots take on this machine)"
-        )
+            f" (bound {whole:.3f} s, without what programs and boots take on this machine)",
+        ]
+        if self.outages:
+            longest, fault = max(self.outages)
+            lines.append(
+                f"{len(self.outages)} rounds in which one director alone failed: a block went "
+                f"unanswered for {longest:.3f} s at worst (bound {outage:.3f} s, and the time from "
+                f"one probe of a block to the next), by: {fault}"
+            )
+        return "\n".join(lines)
 
 
 def seed(config: pytest.Config) -> int:
@@ -145,3 +173,9 @@ def bound(keepalive: float, deadtime: float, initdead: float) -> float:
     silence of L+ (a fence) and a term.
     """
     return initdead + 2 * deadtime * 1.01 / 0.99 + 4 * keepalive
+
+
+def outage(keepalive: float, deadtime: float) -> float:
+    """For how long a block of one director that fails is held by nobody: a silence of L+, and a
+    term if that was the master."""
+    return deadtime * 1.01 / 0.99 + 4 * keepalive

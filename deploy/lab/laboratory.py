@@ -57,6 +57,8 @@ class Setup:
     membership: str
     link_mode: str
     cuts: tuple[tuple[str, str], ...] = ()
+    nftables: tuple[str, ...] = ()
+    """Those of the directors that go by nftables, beside the others' module."""
 
     @property
     def zookeepers(self) -> tuple[str, ...]:
@@ -149,7 +151,9 @@ class Laboratory:
             link_mode=setup.link_mode,
             zookeepers=len(setup.zookeepers),
         )
-        config = configuration.config(plan, guest.name)
+        nftables = guest.name in setup.nftables
+        own = {"director": {"dataplane": "nftables"}} if nftables else None
+        config = configuration.config(plan, guest.name, own=own)
         authkeys = (self.directory / "authkeys").read_text()
         return "\n".join(
             [
@@ -174,7 +178,7 @@ class Laboratory:
         cuts = tuple((str(a), str(b)) for a, b in found["cuts"])
         return Setup(
             tuple(found["directors"]), found["kernel"], found["membership"],
-            found["link_mode"], cuts,
+            found["link_mode"], cuts, tuple(found["nftables"]),
         )  # fmt: skip
 
     def _save(self, setup: Setup) -> None:

@@ -152,6 +152,12 @@ class Node:
             self.name, ["sh", "-c", script], self.directory / "start.log"
         )
 
+    def adopt(self, daemon: subprocess.Popen[bytes]) -> None:
+        """Have a process that was started in the namespace by others for the node's daemon."""
+        if self.running:
+            raise LabError(f"{self.name}: its daemon runs already")
+        self._daemon = daemon
+
     def wait_ready(self) -> None:
         """Wait until the daemon answers; NodeStoppedError with its words if it ends instead."""
 
@@ -184,6 +190,10 @@ class Node:
     def stop(self) -> int:
         """End the daemon as systemd does (SIGTERM), and wait for it: its status."""
         self._signal(signal.SIGTERM)
+        return self.wait_ended()
+
+    def wait_ended(self) -> int:
+        """Wait for the end of a daemon that was told to end: its status."""
         assert self._daemon is not None
         try:
             return self._daemon.wait(PATIENCE)

@@ -117,9 +117,7 @@ def table(ctx: click.Context, dataplane: str | None) -> None:
     help="Refuse deadlines further away (default: the lease, at least 60s).",
 )
 @_force
-@click.pass_context
 def set_(
-    ctx: click.Context,
     id_: int,
     blocks: int,
     held: str,
@@ -142,7 +140,7 @@ def set_(
         bitmap = ranges.parse(held, blocks)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--held'") from None
-    _refuse_beside_daemon(ctx, force)
+    _refuse_beside_daemon(force)
 
     async def work(plane: Dataplane) -> None:
         version = await _version_after(plane, id_, term, serial)
@@ -179,9 +177,7 @@ async def _version_after(
 @_lease
 @_version
 @_force
-@click.pass_context
 def renew(
-    ctx: click.Context,
     id_: int,
     lease: Lease,
     term: Term | None,
@@ -189,7 +185,7 @@ def renew(
     force: bool,
 ) -> None:
     """Move a table's deadline; once it has passed, only `set` helps."""
-    _refuse_beside_daemon(ctx, force)
+    _refuse_beside_daemon(force)
 
     async def work(plane: Dataplane) -> None:
         there = (await plane.get(id_)).table
@@ -241,12 +237,11 @@ def list_(as_json: bool) -> None:
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(ID_MIN, ID_MAX))
 @click.option("--all", "everything", is_flag=True, help="All tables.")
 @_force
-@click.pass_context
-def delete(ctx: click.Context, ids: tuple[int, ...], everything: bool, force: bool) -> None:
+def delete(ids: tuple[int, ...], everything: bool, force: bool) -> None:
     """Forget tables; rules that name them stay and match nothing."""
     if bool(ids) == everything:
         raise click.UsageError("name the ids to delete, or write --all")
-    _refuse_beside_daemon(ctx, force)
+    _refuse_beside_daemon(force)
 
     async def work(plane: Dataplane) -> None:
         doomed = [s.id for s in await plane.tables() if s.table] if everything else ids
@@ -302,20 +297,17 @@ def _configured() -> DataplaneKind:
     return config.load(path).director.dataplane
 
 
-def _refuse_beside_daemon(ctx: click.Context, force: bool) -> None:
+def _refuse_beside_daemon(force: bool) -> None:
     """Two that push the same tables could accept a block that another director holds.
 
     And a table that is deleted under a daemon leaves its blocks unanswered until that has noticed.
     """
     if force:
         return
-    from saru import config
     from saru.daemon import lock
 
-    path: Path | None = ctx.find_root().params.get("config")
-    running = lock.owners(config.load(path).daemon.run)
-    if running:
+    if keepers := lock.keepers():
         raise SaruError(
-            f"a daemon keeps the tables of this host ({running[0]}); "
+            f"a daemon keeps the tables of this host ({keepers[0]}); "
             "stop it first, or write --force"
         )

@@ -9,10 +9,9 @@ import signal
 
 from saru import link
 from saru.config import Config, authkeys
-from saru.daemon import log, realtime
+from saru.daemon import lock, log, realtime
 from saru.daemon.daemon import Daemon
 from saru.daemon.heartbeat import HeartbeatDaemon
-from saru.daemon.lock import Lock
 from saru.daemon.zookeeper import ZookeeperDaemon
 from saru.rules import install
 from saru.state import earlier_lease, earlier_membership
@@ -27,7 +26,8 @@ def run(config: Config, debug: bool, log_facility: str | None, *, prepare: bool 
     )
     # Who reads this daemon's pid in the lock may ask it to read its keys again: it is about to.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with Lock.acquire(config.daemon.run, config.cluster.name):
+    ids = () if config.witness else [division.id for division in config.ids]
+    with lock.held(config.daemon.run, config.cluster.name, ids):
         log.set_up(where, debug=debug or config.log.debug)
         if prepare:
             _prepare(config)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The benchmarks run, and write down what they say; what they find is not judged here."""
+"""The benchmarks run, and write down what they say. What they find is not judged here, but for
+one ratio, which the machine's speed and what else runs on it do not change."""
 
 from __future__ import annotations
 
@@ -14,16 +15,19 @@ from pathlib import Path
 from tests.bench.stalls import PRIORITY, Stalls
 
 HERE = Path(__file__).parent
+DEAREST = 3
+"""Times a signature: what a false beat may cost here. The promise is 2; the rest is for noise."""
 
 
 def test_what_a_false_beat_costs(tmp_path: Path) -> None:
-    words = [sys.executable, str(HERE / "reject"), "--rounds", "3", "--json", str(tmp_path / "f")]
+    words = [sys.executable, str(HERE / "reject"), "--rounds", "15", "--json", str(tmp_path / "f")]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     figures = json.loads((tmp_path / "f").read_text())
     assert figures["worst"] == max(
         kind["ratio"] for kinds in figures["voters"].values() for kind in kinds.values()
     )
     assert f"worst ratio: {figures['worst']:.2f}; reach: at most 2" in done.stdout
+    assert figures["worst"] <= DEAREST
 
 
 def test_what_a_daemon_costs(tmp_path: Path) -> None:

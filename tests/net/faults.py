@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from deploy.lab.cluster import Cluster
 from deploy.lab.node import Node
@@ -176,10 +176,10 @@ KINDS: tuple[Make, ...] = (
 )  # fmt: skip
 
 
-def kinds(cluster: Cluster) -> list[Kind]:
+def kinds(cluster: Cluster, makes: Iterable[Make] = KINDS) -> list[Kind]:
     """All of them, each for any node of the cluster."""
 
     def of(make: Make) -> Kind:
         return lambda chance: make(cluster, chance.choice(list(cluster.nodes.values())), chance)
 
-    return [of(make) for make in KINDS]
+    return [of(make) for make in makes]

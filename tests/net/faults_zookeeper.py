@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from deploy.lab import topology
 from deploy.lab.cluster import Cluster
@@ -137,8 +137,8 @@ def sessions(cluster: Cluster) -> list[int]:
     return found
 
 
-def kinds(cluster: Cluster) -> list[Kind]:
-    """All of them, and those of the directors themselves."""
+def kinds(cluster: Cluster, more: Iterable[faults.Make] = ()) -> list[Kind]:
+    """All of them, those of the directors themselves, and more of these."""
 
     def of_ensemble(make: Callable[[Cluster, random.Random], Fault]) -> Kind:
         return lambda chance: make(cluster, chance)
@@ -150,6 +150,7 @@ def kinds(cluster: Cluster) -> list[Kind]:
     others = (
         *(cut_off, unseen, faults.frozen, faults.killed, faults.stopped, faults.powerless),
         *(faults.partitioned, faults.lossy, faults.hogged),
+        *more,
     )
     return [*map(of_ensemble, own), *map(of_node, others)]
 

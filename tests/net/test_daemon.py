@@ -216,6 +216,26 @@ def test_a_director_that_wants_the_module_is_told_what_to_do(tmp_path: Path) -> 
         assert run.stderr.count("saru:") == 1
 
 
+def test_a_table_has_one_daemon(tmp_path: Path) -> None:
+    """Another cluster's, whose files are elsewhere, must not begin with emptying it."""
+    with network("walter") as wires:
+        keys(tmp_path)
+        daemon = Daemon(wires.hosts["walter"], tmp_path, dataplane="nftables")
+        try:
+            eventually("it answers", daemon.status)
+            text = daemon.config.read_text().replace(f"{tmp_path}/walter", f"{tmp_path}/mail")
+            daemon.config.write_text(text.replace("[cluster]", '[cluster]\nname = "mail"'))
+            second = subprocess.run(daemon.command(), capture_output=True, text=True, check=False)
+            assert second.returncode == 1
+            assert second.stderr.splitlines()[-1] == (
+                "saru: another daemon keeps the table of id 1 on this host (cluster saru, "
+                f"pid {daemon.process.pid}); give each cluster's [[id]] a number of its own"
+            )
+            assert daemon.status()
+        finally:
+            daemon.end()
+
+
 def test_a_signal_at_the_start_ends_nothing(tmp_path: Path) -> None:
     """From when its lock names it, SIGHUP may come, which ends a process by default."""
     with network("wanda") as wires:

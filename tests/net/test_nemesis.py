@@ -2,7 +2,8 @@
 """Real daemons and real packets under random faults: never two, and soon one.
 
 A client sends datagrams into every block without a pause; who answers is seen on the wires.
-Whatever happens to the directors, no datagram may be accepted by two of them. When the faults of
+Whatever happens to the directors, and whatever an operator does to them meanwhile, no datagram may
+be accepted by two of them. When the faults of
 a round have ended, all blocks must be answered again; how long that took is printed beside its
 bound.
 
@@ -21,8 +22,10 @@ from deploy.lab import cluster as clusters
 from deploy.lab.cluster import Cluster
 from tests import storm
 from tests.ledger import Ledger
-from tests.net.faults import kinds
+from tests.net.faults import KINDS, kinds
+from tests.net.orders import Orders
 from tests.net.probes import names, probing
+from tests.net.restart import Restarts
 
 BLOCKS = 256
 RATE = 1300
@@ -37,16 +40,25 @@ def test_never_two(directors: int, request: pytest.FixtureRequest) -> None:
         cluster.wait_settled()
         times = cluster.plan.times
         ledger = Ledger(names(cluster), prefix=f"{name} ")
+        orders, restarts = Orders(cluster), Restarts()
+        planned = (
+            *(restarts.killed, restarts.paused, restarts.suspended),
+            *(orders.drained, orders.weighed, orders.left),
+        )
         rounds = storm.Storm(
-            kinds=kinds(cluster),
+            kinds=kinds(cluster, (*KINDS, *planned)),
             deadtime=times.deadtime / 1000,
             ledger=ledger,
             blocks=BLOCKS,
             settled=cluster.wait_settled,
             chance=random.Random(seed),
+            directors=cluster.nodes,
+            mend=orders.undo,
         )
         with probing(cluster, ledger, BLOCKS, RATE):
             rounds.rage(float(request.config.getoption("--nemesis")))
         rounds.check()
-    whole = storm.bound(times.keepalive / 1000, times.deadtime / 1000, times.initdead / 1000)
-    print(rounds.summary(whole))
+        print(f"{orders}; {restarts.summary(cluster)}")
+    keepalive, deadtime = times.keepalive / 1000, times.deadtime / 1000
+    whole = storm.bound(keepalive, deadtime, times.initdead / 1000)
+    print(rounds.summary(whole, storm.outage(keepalive, deadtime)))

@@ -12,12 +12,15 @@ import uuid
 
 import pytest
 
+from deploy.demonstration.stage import TICKS
 from deploy.lab import cluster as clusters
 from deploy.lab.cluster import Cluster
 from tests import storm
 from tests.ledger import Ledger
 from tests.net.faults_zookeeper import kinds
+from tests.net.orders import Orders
 from tests.net.probes import names, probing
+from tests.net.restart import Restarts
 
 BLOCKS = 256
 RATE = 1300
@@ -33,16 +36,22 @@ def test_never_two(failsafe: bool, request: pytest.FixtureRequest) -> None:
     with Cluster(name, shape) as cluster:
         cluster.wait_settled()
         ledger = Ledger(names(cluster), prefix=f"{name} ")
+        orders, restarts = Orders(cluster), Restarts()
+        planned = (restarts.killed, orders.drained, orders.weighed, orders.left)
         rounds = storm.Storm(
-            kinds=kinds(cluster),
+            kinds=kinds(cluster, planned),
             deadtime=shape.times.deadtime / 1000,
             ledger=ledger,
             blocks=BLOCKS,
             settled=cluster.wait_settled,
             chance=random.Random(seed),
+            directors=cluster.nodes,
+            mend=orders.undo,
         )
         with probing(cluster, ledger, BLOCKS, RATE):
             rounds.rage(float(request.config.getoption("--nemesis-zookeeper")))
         rounds.check()
-    times = shape.times
-    print(rounds.summary(times.deadtime / 1000 * (2 + 2 * 1.01 / 0.99)))
+        print(f"{orders}; {restarts.summary(cluster)}")
+    deadtime = shape.times.deadtime / 1000  # a session's timeout, too
+    lease = deadtime * 1.01 / 0.99
+    print(rounds.summary(2 * (deadtime + lease), deadtime + TICKS + lease))

@@ -22,6 +22,7 @@ import pytest
 import saru
 from saru import cli
 from saru.control import Control
+from saru.daemon import lock
 from saru.daemon.lock import Lock
 from saru.dataplane.module import NOT_LOADED
 from saru.status import Status
@@ -212,13 +213,15 @@ def test_blocks_of_one_id(
 
 
 def test_tables_are_not_set_beside_a_daemon(
-    capsys: pytest.CaptureFixture[str], config: Path
+    capsys: pytest.CaptureFixture[str], config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever its cluster, and wherever its files are: the configuration's are elsewhere."""
+    monkeypatch.setattr(lock, "TABLES", config.parent / "tables")
     expected = (
-        f"saru: a daemon keeps the tables of this host (cluster saru, pid {os.getpid()}); "
+        f"saru: a daemon keeps the tables of this host (cluster mail, pid {os.getpid()}); "
         "stop it first, or write --force\n"
     )
-    with Lock.acquire(config.parent / "run", "saru"):
+    with lock.held(config.parent / "elsewhere", "mail", [7]):
         for words in ("set 1 --held all --lease 5s", "renew 1 --lease 5s", "delete 1"):
             assert run(capsys, f"--config {{config}} table {words}", config=config) == (
                 1,
@@ -237,7 +240,7 @@ def test_tables_are_not_set_beside_a_daemon(
 
 
 def test_a_second_daemon_is_refused(config: Path) -> None:
-    with Lock.acquire(config.parent / "run", "saru"):
+    with Lock.of_cluster(config.parent / "run", "saru"):
         done = saru_process("--config", str(config), "--log_facility", "-")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == (

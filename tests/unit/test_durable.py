@@ -62,7 +62,7 @@ def test_what_was_kept_and_is_damaged_is_nothing(tmp_path: Path, content: str) -
 
 def test_a_lock_that_cannot_be_written_is_given_back_and_named(tmp_path: Path) -> None:
     with room_for(0), pytest.raises(SaruError) as caught:
-        Lock.acquire(tmp_path, "saru")
+        Lock.of_cluster(tmp_path, "saru")
     assert str(caught.value) == (
         f"cannot take the lock {tmp_path}/saru.lock: File too large; "
         "daemon.run can name another place"

@@ -109,8 +109,8 @@ def test_watch_prints_events_until_interrupted(guest: Guest) -> None:
 @ONE_KERNEL
 def test_hand_and_daemon_do_not_push_together(guest: Guest) -> None:
     hold = (
-        "import sys; from pathlib import Path; from saru.daemon.lock import Lock; "
-        "Lock.acquire(Path('/run/saru'), 'saru'); print('held', flush=True); sys.stdin.read()"
+        "import sys; from saru.daemon.lock import Lock; "
+        "lock = Lock.of_table(1, 'saru'); print('held', flush=True); sys.stdin.read()"
     )
     daemon = guest.start_command([sys.executable, "-c", hold], cwd=str(PROJECT))
     while "held" not in daemon.stdout:
