@@ -18,6 +18,7 @@ from saru.core.share import Share
 from saru.core.term import Version
 from saru.dataplane import TableState
 from saru.status import State, Status
+from saru.status.diagnosis import diagnose
 from saru.status.holders import Holders
 
 MS = 1_000_000
@@ -86,14 +87,6 @@ def take(
         master = peer.name
     contact = sorted([core.node, *(p.name for p in core.contacts(now))])
     start = core.start
-    held = {number: held_by(core, number, now) for number in core.holdings}
-    directors = [_this(core, now)]
-    directors += [_other(core, peer, held, now) for peer in core.peers.values()]
-    directors += [
-        _unheard(core, name, tuple(keys))
-        for name, keys in core.refused.items()
-        if name not in core.peers
-    ]
     snapshot = Status(
         cluster=config.cluster.name,
         node=core.node,
@@ -121,7 +114,7 @@ def take(
         configuration=str(config.path) if config.path else None,
         guard=look.guard,
         barred=str(core.rivals.barred or ""),
-        directors=tuple(sorted(directors, key=lambda d: d.name)),
+        directors=_directors(core, now),
         divisions=tuple(
             division(
                 each,
@@ -139,7 +132,20 @@ def take(
         namesake=namesake,
         keys=keys,
     )
-    return msgspec.structs.replace(snapshot, problems=status.diagnose(snapshot))
+    return msgspec.structs.replace(snapshot, problems=diagnose(snapshot))
+
+
+def _directors(core: Coordinator, now: int) -> tuple[status.Director, ...]:
+    """Every voter, everybody heard, and who is refused; sorted by name."""
+    held = {number: held_by(core, number, now) for number in core.holdings}
+    found = [_this(core, now)]
+    found += [_other(core, peer, held, now) for peer in core.peers.values()]
+    found += [
+        _unheard(core, name, tuple(keys))
+        for name, keys in core.refused.items()
+        if name not in core.peers
+    ]
+    return tuple(sorted(found, key=lambda director: director.name))
 
 
 def _newest(core: Coordinator, number: int) -> Version | None:

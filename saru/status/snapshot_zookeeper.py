@@ -12,6 +12,7 @@ from saru.config.tree import Config
 from saru.core.ensemble.coordinator import EnsembleCoordinator
 from saru.core.ensemble.record import Account
 from saru.status import State, Status, snapshot
+from saru.status.diagnosis import diagnose
 from saru.status.snapshot import MS, Look
 
 
@@ -109,7 +110,7 @@ def take(
             ensemble, failsafe=settings.failsafe, failing_safe=core.failing_safe(now)
         ),
     )
-    return msgspec.structs.replace(found, problems=status.diagnose(found))
+    return msgspec.structs.replace(found, problems=diagnose(found))
 
 
 def _director(

@@ -18,10 +18,10 @@ from saru.status import (
     State,
     Status,
     blocks_view,
-    diagnose,
     duration,
 )
 from saru.status import view as status_view
+from saru.status.diagnosis import diagnose
 from tests.unit.snapshots import director, division, status
 
 NO_QUORUM = Quorum(rule="majority", voters=3, needed=2, contact=("walter",), have=False)

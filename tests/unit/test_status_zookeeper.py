@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from saru.status import Ensemble, Quorum, State, Status, diagnose
+from saru.status import Ensemble, Quorum, State, Status
+from saru.status.diagnosis import diagnose
 from saru.status.view import show
 from tests.unit.snapshots import director, status
 
