@@ -44,16 +44,8 @@ def pause(timeout: int, within: int | None, config: Config) -> None:
             "systemctl stop saru"
         )
     path = control.socket_path(config.daemon.run, config.cluster.name)
-    asked = pause.Asked.by(config)
-    control.ask(
-        path,
-        type(None),
-        "pause",
-        timeout=timeout / duration.SECOND,
-        node=asked.node,
-        settings=asked.settings,
-        format=asked.format,
-    )
+    asked = pause.Asked.by(config).words()
+    control.ask(path, type(None), "pause", timeout=timeout / duration.SECOND, **asked)
     await_end(config, timeout)
     if not pause.path(config).exists():
         raise SaruError(f"{config.director.name} has left instead of pausing; its log says why")

@@ -57,6 +57,10 @@ class Asked(msgspec.Struct, frozen=True):
         """What this configuration asks for."""
         return cls(config.director.name, config.settings().digest().hex(), FORMAT)
 
+    def words(self) -> dict[str, object]:
+        """The request's arguments."""
+        return msgspec.structs.asdict(self)
+
 
 def refuse_others(asked: Asked, config: Config) -> None:
     """Raises SaruError if the daemon with `config` would not be gone on from, and so should leave.

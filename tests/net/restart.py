@@ -133,13 +133,6 @@ class Restarts:
 
 def pause(node: Node) -> None:
     """Have a node's daemon pause, as `saru pause` does, or leave if it cannot; it has ended."""
-    asked = state.Asked.by(config.load(node.config))
-    control.ask(
-        node.socket,
-        type(None),
-        "pause",
-        timeout=PATIENCE,
-        node=asked.node,
-        settings=asked.settings,
-    )
+    asked = state.Asked.by(config.load(node.config)).words()
+    control.ask(node.socket, type(None), "pause", timeout=PATIENCE, **asked)
     node.wait_ended()
