@@ -27,18 +27,18 @@ def up(config: Config) -> None:
 
     The interface goes down for a moment, once; its routes and addresses are put back.
     """
-    from saru import link as link_
+    from saru.link import shared
 
-    _say(link_.up(config), "the link is up; nothing had to be done")
+    _say(shared.up(config), "the link is up; nothing had to be done")
 
 
 @link.command()
 @with_config
 def down(config: Config) -> None:
     """Take the VIPs and the shared MAC away, and give back what `up` found."""
-    from saru import link as link_
+    from saru.link import shared
 
-    _say(link_.down(config), "the link was down already")
+    _say(shared.down(config), "the link was down already")
 
 
 @link.command()
@@ -46,9 +46,9 @@ def down(config: Config) -> None:
 @click.pass_context
 def check(ctx: click.Context, config: Config) -> None:
     """Print what is missing or different. Exit status 1 if anything is."""
-    from saru import link as link_
+    from saru.link import shared
 
-    found = link_.check(config)
+    found = shared.check(config)
     _say(found, "the link is as configured")
     ctx.exit(DIFFERS if found else 0)
 

@@ -7,12 +7,12 @@ import logging
 import os
 import signal
 
-from saru import link
 from saru.config import Config, authkeys
 from saru.daemon import lock, log, realtime
 from saru.daemon.daemon import Daemon
 from saru.daemon.heartbeat import HeartbeatDaemon
 from saru.daemon.zookeeper import ZookeeperDaemon
+from saru.link import shared
 from saru.rules import install
 from saru.state import earlier_lease, earlier_membership
 
@@ -44,7 +44,7 @@ def _prepare(config: Config) -> None:
         return
     done = install.apply(config)
     if config.link is not None:
-        done += link.up(config)
+        done += shared.up(config)
     for line in done:
         logger.info("%s: %s", config.director.name, line)
 

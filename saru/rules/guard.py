@@ -20,12 +20,13 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from saru import link, status
+from saru import status
 from saru.config import Config, RulesMode
 from saru.dataplane import Dataplane, EventKind
 from saru.dataplane.netfilter import Netfilter
 from saru.dataplane.notices import receive
 from saru.errors import OutageError, SaruError
+from saru.link import shared
 from saru.link.carrier import Carrier
 from saru.rules import install
 from saru.rules.model import Family
@@ -83,7 +84,7 @@ class Guard:
         elif self._off.exists():
             vip = f"taken off {self._config.link.interface}"
         else:
-            lacking = await asyncio.to_thread(link.lacking, self._config)
+            lacking = await asyncio.to_thread(shared.lacking, self._config)
             vip = f"{'not up' if lacking else 'up'} on {self._config.link.interface}"
         state = "rules in place" if self._ok else f"rules not in place: {self._why}"
         if self._ok and self._cut_off:
@@ -147,10 +148,10 @@ class Guard:
 
     async def _link_back(self) -> None:
         """What the kernel has forgotten with the interface, unless the VIPs are off on purpose."""
-        if self._off.exists() or not await asyncio.to_thread(link.is_up, self._config):
+        if self._off.exists() or not await asyncio.to_thread(shared.is_up, self._config):
             return
         try:
-            for line in await asyncio.to_thread(link.up, self._config):
+            for line in await asyncio.to_thread(shared.up, self._config):
                 logger.info("%s: %s: the interface is back", self._name, line)
         except SaruError as fault:
             self._say(f"cannot put the link in order: {fault}")
@@ -245,7 +246,7 @@ class Guard:
     def _compare(self, rules: list[str]) -> Findings:
         if self._config.services:
             rules = [*install.check(self._config), *rules]
-        mask = link.check_mask(self._config) if self._config.link is not None else []
+        mask = shared.check_mask(self._config) if self._config.link is not None else []
         return Findings(tuple(rules), tuple(mask))
 
     async def _mask_back(self, why: str) -> bool:
@@ -253,7 +254,7 @@ class Guard:
         if self._config.link is None:
             return True
         try:
-            lines = await asyncio.to_thread(link.put_mask, self._config)
+            lines = await asyncio.to_thread(shared.put_mask, self._config)
         except SaruError as fault:
             self._say(f"cannot put the mask back: {fault}")
             return False
@@ -284,7 +285,7 @@ class Guard:
         if self._config.link is None:
             return
         try:
-            lines = await asyncio.to_thread(link.remove_addresses, self._config)
+            lines = await asyncio.to_thread(shared.remove_addresses, self._config)
             if lines:
                 self._off.parent.mkdir(parents=True, exist_ok=True)
                 self._off.touch()
@@ -299,7 +300,7 @@ class Guard:
         if self._config.link is None or self._retired or not self._off.exists():
             return True
         try:
-            for line in await asyncio.to_thread(link.add_addresses, self._config):
+            for line in await asyncio.to_thread(shared.add_addresses, self._config):
                 logger.info("%s: %s: rules in place", self._name, line)
             self._off.unlink(missing_ok=True)
         except (SaruError, OSError) as fault:

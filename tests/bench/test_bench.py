@@ -91,15 +91,3 @@ def test_what_a_cluster_costs_zookeeper(tmp_path: Path) -> None:
     assert case["watches"] > 0
     assert case["requests_per_s"] > 0
     assert case["change_watch_events"] > 0
-
-
-def test_who_fails_over(tmp_path: Path) -> None:
-    words = [str(HERE / "failover"), "--runs", "1", "--interval", "0.1"]
-    subprocess.run([*words, "--json", str(tmp_path / "f")], check=True)
-    (found,) = json.loads((tmp_path / "f").read_text())["figures"]
-    assert list(found["faults"]) == ["power cut", "cable pulled"]
-    for by_name in found["faults"].values():
-        assert list(by_name) == ["keepalived", "saru"]
-        for runs in by_name.values():
-            assert len(runs["times"]) == 1
-            assert runs["worst of all"] >= runs["median"] > 0

@@ -25,8 +25,8 @@ import pytest
 from pyroute2 import netns
 
 from saru import config as configuration
-from saru import link
 from saru.errors import ConfigError, OutageError
+from saru.link import shared
 
 SHARED = "00:50:56:14:03:40"
 GROUP = "01:50:56:14:03:40"
@@ -181,8 +181,8 @@ def state() -> dict[str, object]:
 def test_the_shared_mac_is_never_seen_as_a_source(wire: Wire, tmp_path: Path) -> None:
     """From the first frame on, IPv6's at start-up included; so the switch goes on flooding."""
     config = written(tmp_path)
-    link.up(config)
-    assert link.check(config) == []
+    shared.up(config)
+    assert shared.check(config) == []
     # ARP and neighbour discovery say the shared MAC; the frames that say it do not carry it.
     assert wire.reach(VIP) == SHARED
     assert wire.reach(VIP6) == SHARED
@@ -200,15 +200,15 @@ def test_the_shared_mac_is_never_seen_as_a_source(wire: Wire, tmp_path: Path) ->
 def test_without_the_mask_the_switch_learns_it(wire: Wire, tmp_path: Path) -> None:
     """What the test above would see if there were no mask: mode hub has none."""
     config = written(tmp_path, "hub")
-    link.up(config)
-    assert link.check(config) == []
+    shared.up(config)
+    assert shared.check(config) == []
     assert wire.reach(VIP) == SHARED
     assert SHARED in wire.sources()
     assert SHARED in wire.learned()
 
 
 def test_every_director_receives_what_the_client_sends(wire: Wire, tmp_path: Path) -> None:
-    link.up(written(tmp_path))
+    shared.up(written(tmp_path))
     wire.reach(VIP)
     sh("ip", "link", "set", "eth0", "up", namespace=wire.other)
     netns.pushns(wire.other)
@@ -235,7 +235,7 @@ def test_every_director_receives_what_the_client_sends(wire: Wire, tmp_path: Pat
 
 @pytest.mark.usefixtures("wire")
 def test_ipv6_keeps_a_link_local_address_of_its_own(tmp_path: Path) -> None:
-    link.up(written(tmp_path))
+    shared.up(written(tmp_path))
     info = json.loads(sh("ip", "-j", "-6", "addr", "show", "dev", "eth0"))[0]["addr_info"]
     assert {each["local"] for each in info} == {"fe80::ff:fe00:11", VIP6}
     assert not any("tentative" in each or "dadfailed" in each for each in info)
@@ -244,8 +244,8 @@ def test_ipv6_keeps_a_link_local_address_of_its_own(tmp_path: Path) -> None:
 def test_multicast_tells_a_multicast_mac_and_keeps_its_own(wire: Wire, tmp_path: Path) -> None:
     """Neighbour discovery's checksum is right after the change, or the client would not take it."""
     config = written(tmp_path, "multicast", GROUP)
-    link.up(config)
-    assert link.check(config) == []
+    shared.up(config)
+    assert shared.check(config) == []
     assert wire.reach(VIP) == GROUP
     assert wire.reach(VIP6) == GROUP
     # The director's own questions in the VIP's name tell the same.
@@ -260,7 +260,7 @@ def test_multicast_tells_a_multicast_mac_and_keeps_its_own(wire: Wire, tmp_path:
     assert wire.neighbour(VIP) == GROUP
     assert wire.neighbour(VIP6) == GROUP
     assert wire.sources() == {OWN}
-    link.down(config)
+    shared.down(config)
     assert GROUP.replace(":", "") not in Path("/proc/self/net/dev_mcast").read_text()
 
 
@@ -279,44 +279,44 @@ def test_up_twice_changes_nothing_and_down_gives_all_back(
         until(lambda: "fe80::ff:fe00:11" in str(state()["addresses"]), "the link-local address")
     before = state()
     config = written(tmp_path, mode, GROUP if mode == "multicast" else SHARED)
-    assert link.up(config)
-    assert link.up(config) == []
-    assert link.check(config) == []
+    assert shared.up(config)
+    assert shared.up(config) == []
+    assert shared.check(config) == []
     during = state()
     if was_up:
         routes = set(before["routes"])  # type: ignore[call-overload]
         assert {r for r in routes if "'via'" in r or "gateway" in r} <= set(during["routes"])  # type: ignore[call-overload]
         assert set(before["addresses"]) <= set(during["addresses"])  # type: ignore[call-overload]
-    assert link.down(config)
+    assert shared.down(config)
     assert state() == before
-    assert link.down(config) == []
+    assert shared.down(config) == []
 
 
 @pytest.mark.usefixtures("wire")
 def test_a_mask_that_went_is_named_and_put_back(tmp_path: Path) -> None:
     config = written(tmp_path)
-    link.up(config)
+    shared.up(config)
     for damage in (
         ("nft", "flush", "ruleset"),
         ("nft", "flush", "chain", "netdev", "saru-link-eth0", "out"),
         ("nft", "insert", "rule", "netdev", "saru-link-eth0", "out", "accept"),
     ):
         sh(*damage)
-        assert any("the mask" in each for each in link.check(config)), damage
-        assert link.check_mask(config)
-        assert link.up(config) == ["eth0: the mask put in"]
-        assert link.check(config) == []
+        assert any("the mask" in each for each in shared.check(config)), damage
+        assert shared.check_mask(config)
+        assert shared.up(config) == ["eth0: the mask put in"]
+        assert shared.check(config) == []
 
 
 @pytest.mark.usefixtures("wire")
 def test_the_vips_go_and_come_alone(tmp_path: Path) -> None:
     config = written(tmp_path)
-    link.up(config)
-    assert len(link.remove_addresses(config)) == 2
-    assert link.remove_addresses(config) == []
-    assert [each for each in link.check(config) if "is missing" in each] == link.check(config)
-    assert len(link.add_addresses(config)) == 2
-    assert link.check(config) == []
+    shared.up(config)
+    assert len(shared.remove_addresses(config)) == 2
+    assert shared.remove_addresses(config) == []
+    assert [each for each in shared.check(config) if "is missing" in each] == shared.check(config)
+    assert len(shared.add_addresses(config)) == 2
+    assert shared.check(config) == []
 
 
 @pytest.mark.usefixtures("wire")
@@ -324,20 +324,20 @@ def test_a_director_whose_device_has_no_mac_of_its_own_gets_one(tmp_path: Path) 
     """The MAC was set by hand before; the director's name makes a local one, always the same."""
     sh("ip", "link", "set", "eth0", "address", SHARED)
     config = written(tmp_path)
-    link.up(config)
-    mask = link.mask_of(config)
+    shared.up(config)
+    mask = shared.mask_of(config)
     assert mask is not None
     assert mask.source != SHARED
     assert int(mask.source[:2], 16) & 0x03 == 0x02
     own = json.loads((tmp_path / "run" / "link-eth0.json").read_text())["mac"]
     assert own == mask.source
-    assert link.check(config) == []
+    assert shared.check(config) == []
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     config = written(tmp_path)
     with pytest.raises(OutageError, match="no interface eth0"):
-        link.up(config)
+        shared.up(config)
     (tmp_path / "saru.conf").write_text(f'[daemon]\nrun = "{tmp_path}"\nstate = "{tmp_path}"\n')
     with pytest.raises(ConfigError, match=r"\[link\]"):
-        link.up(configuration.load(tmp_path / "saru.conf"))
+        shared.up(configuration.load(tmp_path / "saru.conf"))

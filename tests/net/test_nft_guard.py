@@ -13,9 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from saru import config, link, nft
+from saru import config, nft
 from saru.config import Config, DataplaneKind, RulesMode
 from saru.dataplane.choice import made
+from saru.link import shared
 from saru.rules import install
 from saru.rules.guard import Guard
 from tests.net.netns import PATIENCE, ip
@@ -98,9 +99,9 @@ def director(tmp_path: Path, namespace: str) -> Iterator[Config]:  # noqa: ARG00
     ip("link", "add", "eth0", "type", "veth", "peer", "name", "far")
     ip("link", "set", "far", "up")
     install.apply(found)
-    link.up(found)
+    shared.up(found)
     yield found
-    link.down(found)
+    shared.down(found)
 
 
 def addresses() -> str:
@@ -122,7 +123,7 @@ def test_rules_that_go_take_the_vip_with_them_and_come_back(director: Config, to
             expected = [True, *[False, True] * number]
             await told.until(loss, lambda expected=expected: told.changes == expected)  # type: ignore[misc]
             assert await asyncio.to_thread(install.check, director) == []
-            assert await asyncio.to_thread(link.check, director) == []
+            assert await asyncio.to_thread(shared.check, director) == []
             assert (await guard.status()).state == "rules in place"
             said = "\n".join(told.lines)
             for address in (VIP, VIP6):
@@ -206,7 +207,7 @@ def test_a_link_that_is_not_up_is_told(director: Config, told: Told) -> None:
         assert (status.vip, status.lacking) == ("up on eth0", ())
         ip("addr", "del", VIP, "dev", "eth0")
         assert (await guard.status()).lacking == (f"eth0: {VIP} is missing",)
-        await asyncio.to_thread(link.down, director)
+        await asyncio.to_thread(shared.down, director)
         status = await guard.status()
         assert status.vip == "not up on eth0"
         assert any("its MAC is" in each for each in status.lacking)
@@ -241,7 +242,7 @@ def test_an_interface_that_carries_nothing_holds_nothing(director: Config, told:
             assert f"walter: {why}: no client reaches it" in told.lines
             ip("link", *back)
             await told.until("the return", lambda expected=expected: told.changes == expected)  # type: ignore[misc]
-            assert await asyncio.to_thread(link.check, director) == []
+            assert await asyncio.to_thread(shared.check, director) == []
             assert VIP6 in addresses()
             assert (await guard.status()).state == "rules in place"
 

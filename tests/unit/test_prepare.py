@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from saru import config, link
+from saru import config
 from saru.config import Config
 from saru.daemon import log, service
 from saru.errors import OutageError
+from saru.link import shared
 from saru.rules import install
 
 LINK = '[link]\ninterface = "eth0"\nmac = "00:50:56:14:03:40"\n'
@@ -30,7 +31,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise OutageError("no more than this")
 
     monkeypatch.setattr(install, "apply", lambda _: note("rules"))
-    monkeypatch.setattr(link, "up", lambda _: note("link"))
+    monkeypatch.setattr(shared, "up", lambda _: note("link"))
     monkeypatch.setattr(service, "_made", begin)
     monkeypatch.setattr(log, "set_up", lambda *_, **__: None)
     return words

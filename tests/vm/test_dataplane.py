@@ -25,21 +25,47 @@ def guest(module_guest: Guest) -> Guest:
     return module_guest
 
 
-def saru(guest: Guest, words: str, prefix: str = "") -> Done:
-    """Run `saru` with these words, and before it what `prefix` says."""
-    return guest.run([*prefix.split(), "saru", *words.split()], check=False, timeout=300)
+def saru(guest: Guest, words: str) -> Done:
+    """Run `saru` with these words."""
+    return guest.run(["saru", *words.split()], check=False, timeout=300)
+
+
+def told(guest: Guest, *lines: str, prefix: str = "") -> list[tuple[int, str, str]]:
+    """The status, output and errors of `saru` with each of these command lines, after `prefix`."""
+    program = [
+        *prefix.split(),
+        sys.executable,
+        str(PROJECT / "tests/vm/inside/commands.py"),
+        *lines,
+    ]
+    done = guest.run(program, timeout=300, cwd=str(PROJECT), env={"PYTHONPATH": str(PROJECT)})
+    return [(status, output, errors) for status, output, errors in json.loads(done.stdout)]
 
 
 @ONE_KERNEL
 def test_table_commands(guest: Guest) -> None:
-    assert saru(guest, "table get 7").stderr == "saru: there is no table of id 7\n"
     words = "table set 7 --blocks 16 --held 0-3,8 --lease 500s --seed 3 --term 4.1.2 --serial 9"
-    done = saru(guest, words)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    got = json.loads(saru(guest, "table get 7 --json").stdout)
-    left, deadline = got["table"].pop("left_ms"), got["table"].pop("deadline_ns")
+    none, set_, got, renewed, listed, stale, *rest = told(
+        guest,
+        "table get 7",
+        words,
+        "table get 7 --json",
+        "table renew 7 --lease 500s",
+        "table list --json",
+        words.replace("--serial 9", "--serial 8"),
+        # What is left open follows on the table there is.
+        "table set 7 --blocks 16 --held none --lease 9s",
+        "table get 7 --packets",
+        "table delete 7",
+        "table delete 7",
+        "table list",
+    )
+    assert none == (1, "", "saru: there is no table of id 7\n")
+    assert set_ == (0, "", "")
+    found = json.loads(got[1])
+    left, deadline = found["table"].pop("left_ms"), found["table"].pop("deadline_ns")
     assert 0 < left <= 500_000
-    assert got == {
+    assert found == {
         "id": 7,
         "table": {
             "blocks": 16,
@@ -57,32 +83,23 @@ def test_table_commands(guest: Guest) -> None:
         "no_key": 0,
         "packets": [0] * 16,
     }
-    assert saru(guest, "table renew 7 --lease 500s").returncode == 0
-    (listed,) = json.loads(saru(guest, "table list --json").stdout)
-    assert listed["table"]["deadline_ns"] > deadline
-    stale = saru(guest, words.replace("--serial 9", "--serial 8"))
-    assert (stale.returncode, stale.stderr) == (1, "saru: the version is older than the table's\n")
-    # What is left open follows on the table there is.
-    assert saru(guest, "table set 7 --blocks 16 --held none --lease 9s").returncode == 0
-    text = saru(guest, "table get 7 --packets").stdout
-    assert "  version: 4.1.2/10\n  blocks: 16, seed 0\n  held: 0 (none)\n" in text
-    assert text.endswith("  no block has seen a packet\n")
-    assert saru(guest, "table delete 7").returncode == 0
-    again = saru(guest, "table delete 7")
-    assert (again.returncode, again.stderr) == (1, "saru: there is no table of id 7\n")
-    assert saru(guest, "table list").stdout.split()[0] == "ID"
+    assert renewed[0] == 0
+    (one,) = json.loads(listed[1])
+    assert one["table"]["deadline_ns"] > deadline
+    assert stale == (1, "", "saru: the version is older than the table's\n")
+    followed, shown, gone, again, empty = rest
+    assert followed[0] == gone[0] == 0
+    assert "  version: 4.1.2/10\n  blocks: 16, seed 0\n  held: 0 (none)\n" in shown[1]
+    assert shown[1].endswith("  no block has seen a packet\n")
+    assert again == (1, "", "saru: there is no table of id 7\n")
+    assert empty[1].split()[0] == "ID"
 
 
 @ONE_KERNEL
 def test_without_the_right_to_it(guest: Guest) -> None:
-    drop = "setpriv --bounding-set -net_admin"
-    for words in ("list", "watch", "set 1 --held all --lease 5s"):
-        done = saru(guest, f"table {words}", drop)
-        assert (done.returncode, done.stdout, done.stderr) == (
-            1,
-            "",
-            "saru: the kernel refuses: this needs CAP_NET_ADMIN (run it as root)\n",
-        ), words
+    refused = (1, "", "saru: the kernel refuses: this needs CAP_NET_ADMIN (run it as root)\n")
+    lines = ("table list", "table watch", "table set 1 --held all --lease 5s")
+    assert told(guest, *lines, prefix="setpriv --bounding-set -net_admin") == [refused] * 3
 
 
 @ONE_KERNEL

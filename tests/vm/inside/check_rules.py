@@ -21,8 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from saru import cli, config, link
+from saru import cli, config
 from saru.dataplane.module import Module
+from saru.link import shared
 from saru.rules import install
 from saru.rules.guard import Guard
 
@@ -219,7 +220,7 @@ async def guarded(told: Told, scenario: Callable[[Told], object]) -> None:
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     """Rules and link as configured, and an ear for the guard."""
     install.apply(config.load())
-    link.up(config.load())
+    shared.up(config.load())
     told = Told()
 
     class Ear(logging.Handler):
@@ -249,7 +250,7 @@ def test_rules_that_go_take_the_vip_with_them_and_come_back(told: Told, variant:
             expected = [True, *[False, True] * number]
             await told.until(lambda expected=expected: told.changes == expected, loss)  # type: ignore[misc]
             assert await asyncio.to_thread(install.check, config.load()) == []
-            assert await asyncio.to_thread(link.check, config.load()) == []
+            assert await asyncio.to_thread(shared.check, config.load()) == []
 
     asyncio.run(guarded(told, scenario))
     said = "\n".join(told.lines)
@@ -278,7 +279,7 @@ def test_a_mask_that_goes_is_put_back_and_nothing_else_happens(told: Told) -> No
     async def scenario(told: Told) -> None:
         sh("nft delete table netdev saru-link-eth0")
         await told.until(lambda: "the mask put in" in "\n".join(told.lines), "the mask's return")
-        assert await asyncio.to_thread(link.check, config.load()) == []
+        assert await asyncio.to_thread(shared.check, config.load()) == []
 
     asyncio.run(guarded(told, scenario))
     assert told.changes == [True]
