@@ -71,6 +71,7 @@ class Client:
             for one in waiting.values():
                 with contextlib.suppress(OSError):  # refused, no neighbour: as good as no answer
                     one.send(question)
+            self._collect(waiting, question, 0)  # to ask may take all of a round
             while waiting and (left := began + ROUND - time.monotonic()) > 0:
                 self._collect(waiting, question, left)
             if not waiting:
