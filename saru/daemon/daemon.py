@@ -160,7 +160,8 @@ class Daemon(abc.ABC):
     async def main(self) -> None:
         """Run until told to stop.
 
-        The tables are empty before the first word (R8) and after the last, but for a pause.
+        The tables are empty after the last word, but for a pause; what of a life before is in them
+        is R8's business.
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._broke)
