@@ -16,7 +16,8 @@ PORTS = 128
 """Source ports that are asked from, one in each of as many blocks."""
 SERVICE = 7
 ROUND = 0.001
-"""Seconds from one round of questions to the next."""
+"""Seconds for answers, from one round of questions to the next: time for others on this processor,
+too, whom a client that only asked would keep from their work."""
 ETH_P_ALL = 0x0003
 PACKET_OUTGOING = 4
 IP_PKTINFO = 8
@@ -67,12 +68,11 @@ class Client:
         waiting = dict(self._sockets)
         end = time.monotonic() + limit
         while True:
-            began = time.monotonic()
             for one in waiting.values():
                 with contextlib.suppress(OSError):  # refused, no neighbour: as good as no answer
                     one.send(question)
-            self._collect(waiting, question, 0)  # to ask may take all of a round
-            while waiting and (left := began + ROUND - time.monotonic()) > 0:
+            asked = time.monotonic()
+            while waiting and (left := asked + ROUND - time.monotonic()) > 0:
                 self._collect(waiting, question, left)
             if not waiting:
                 return time.monotonic_ns()
