@@ -30,6 +30,7 @@ together.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -50,6 +51,7 @@ from saru.dataplane.watch import watch
 from saru.errors import SaruError, StaleError
 
 TRIES = 20  # somebody else's transaction may come between as often as that
+ROOM = 0.002  # seconds; for the kernel, to make room in a set
 
 PASSED = "the table's deadline has passed"
 Plan = Callable[[Table | None, int], Table]
@@ -58,11 +60,15 @@ Plan = Callable[[Table | None, int], Table]
 
 @dataclass(slots=True)
 class _Kept:
-    """What the kernel has for an id. `defined`: the sets are there; `said`: the comment."""
+    """What the kernel has for an id. `defined`: the sets are there; `said`: the comment.
+
+    `sure`: the blocks are as this program put them there, and not as they were listed.
+    """
 
     defined: bool
     said: str = ""
     table: Table | None = None
+    sure: bool = False
 
 
 class Nftables:
@@ -185,12 +191,14 @@ class Nftables:
             new = plan(there, clocks.boot)
             again = there if there is not None and there.version == new.version else None
             until = bounds(new.deadline, clocks)
-            changes = sets.replacement(there, new, until, only=only and again is not None)
+            changes = sets.replacement(
+                there, new, until, only=only and again is not None, sure=kept.sure
+            )
             if not self._commit(changes):
                 # A lease is gone a little before its deadline; then the clock has to say.
                 only = False
                 continue
-            self._kept[id_] = _Kept(True, sets.comment(new), new)
+            self._kept[id_] = _Kept(True, sets.comment(new), new, sure=True)
             if again is not None and self._clocks().boot >= again.deadline:
                 self._undo(new, again)
                 raise StaleError(PASSED)
@@ -200,15 +208,15 @@ class Nftables:
     def _undo(self, new: Table, old: Table) -> None:
         """Back to a table whose deadline has passed; unless somebody else came between."""
         until = bounds(old.deadline, self._clocks())
-        if self._commit(sets.replacement(new, old, until, only=False)):
-            self._kept[old.id] = _Kept(True, sets.comment(old), old)
+        if self._commit(sets.replacement(new, old, until, only=False, sure=True)):
+            self._kept[old.id] = _Kept(True, sets.comment(old), old, sure=True)
 
     def _delete(self, id_: int) -> bool:
         for _ in range(TRIES):
             if self._look(id_).table is None:
                 return False
             if self._commit(sets.removal(id_)):
-                self._kept[id_] = _Kept(True)
+                self._kept[id_] = _Kept(True, sure=True)
                 return True
         raise _too_fast()
 
@@ -264,15 +272,30 @@ class Nftables:
         known = self._kept.get(id_)
         if known is not None and known.said == said and not anew:
             return known
-        answers = self._ask(elements.elements_of(held_set(id_)))
-        held = sets.held(chain.from_iterable(map(elements.numbers_in, answers)))
+        held = self._held(id_, sets.held_count(said))
         table = sets.table(id_, said, held)
         if table is None:
             raise SaruError(
                 f"the set {until_set(id_)} of table inet saru holds what Saru did not put there; "
                 f"empty it: nft flush set inet saru {until_set(id_)}"
             )
-        return _Kept(True, said, table)
+        return _Kept(
+            True, said, table, sure=known is not None and known.sure and known.table == table
+        )
+
+    def _held(self, id_: int, count: int | None) -> int:
+        """The bitmap of the held blocks, as many as there should be.
+
+        What is listed in the end, if it never comes to that: somebody took some away.
+        """
+        held = 0
+        for _ in range(TRIES):
+            answers = self._ask(elements.elements_of(held_set(id_)))
+            held = sets.held(chain.from_iterable(map(elements.numbers_in, answers)))
+            if count is None or held.bit_count() == count:
+                break
+            time.sleep(ROOM)
+        return held
 
     def _ask(self, request: elements.Request) -> list[elements.Message]:
         """The answers to a list that did not change while it was made."""

@@ -19,17 +19,29 @@ from saru.dataplane.elements import Request
 from saru.dataplane.layout import division_key, held_set, lease_set, until_set
 
 _COMMENT = re.compile(
-    r"(\d+)\.(\d+)\.(\d+)/(\d+) until (\d+) of (\d+) blocks (\d+) seed (\d+)", re.ASCII
+    r"(\d+)\.(\d+)\.(\d+)/(\d+) until (\d+)/(\d+) held (\d+)/(\d+) seed (\d+)", re.ASCII
 )
 _TIME = struct.Struct(">Q")
 
 
 def comment(table: Table) -> str:
-    """What is written beside a table's deadline: at most 124 characters, of nft's 128."""
+    """What is written beside a table's deadline: at most 125 characters, of nft's 128."""
     return (
-        f"{table.version} until {table.deadline} of {table.lease_max} "
-        f"blocks {table.blocks} seed {table.seed}"
+        f"{table.version} until {table.deadline}/{table.lease_max} "
+        f"held {table.held.bit_count()}/{table.blocks} seed {table.seed}"
     )
+
+
+def held_count(said: str) -> int | None:
+    """How many blocks are held by a comment's word; None if the comment is not one of ours.
+
+    A listing with fewer is not whole: while the kernel makes room in a set that has grown, which
+    goes on for a while after the transaction, its listings leave elements out and give others
+    twice (net/netfilter/nft_set_hash.c, nft_rhash_walk). Judging a packet goes wrong in no such
+    way.
+    """
+    found = _COMMENT.fullmatch(said)
+    return int(found[7]) if found is not None else None
 
 
 def table(id_: int, said: str, held: int) -> Table | None:
@@ -37,7 +49,7 @@ def table(id_: int, said: str, held: int) -> Table | None:
     found = _COMMENT.fullmatch(said)
     if found is None:
         return None
-    *term, serial, deadline, lease_max, blocks, seed = map(int, found.groups())
+    *term, serial, deadline, lease_max, _, blocks, seed = map(int, found.groups())
     return Table(
         id=id_,
         blocks=blocks,
@@ -49,11 +61,14 @@ def table(id_: int, said: str, held: int) -> Table | None:
     )
 
 
-def replacement(there: Table | None, new: Table, bounds: Bounds, *, only: bool) -> list[Request]:
+def replacement(
+    there: Table | None, new: Table, bounds: Bounds, *, only: bool, sure: bool
+) -> list[Request]:
     """The changes that make `there`, which the kernel has, into `new`.
 
-    With `only` the kernel refuses them all if the lease of `there` has gone already. Where there is
-    no table, blocks may be there all the same: somebody emptied the other sets alone.
+    With `only` the kernel refuses them all if the lease of `there` has gone already. `sure`: no
+    other blocks than those of `there` are in the kernel. A listing cannot promise that, see
+    `held_count`; and where there is no table, somebody may have emptied the other sets alone.
     """
     number = new.id
     lease = lease_set(number)
@@ -70,9 +85,9 @@ def replacement(there: Table | None, new: Table, bounds: Bounds, *, only: bool) 
             elements.element(_TIME.pack(bounds.until), end=True),
         ),
     )
-    if there is None:
+    before = there.held if there is not None and sure else 0
+    if not sure:
         changes.append(elements.flush(held_set(number)))
-    before = there.held if there is not None else 0
     changes += elements.remove(held_set(number), _blocks(before & ~new.held))
     changes += elements.add(held_set(number), _blocks(new.held & ~before))
     return changes

@@ -20,7 +20,7 @@ import pytest
 from saru import nft
 from saru.core.blocks import Sense
 from saru.core.settings import Division
-from saru.dataplane import EventKind, TableState, grace, hurry, layout
+from saru.dataplane import EventKind, TableState, grace, hurry, layout, sets
 from saru.dataplane.nftables import Nftables
 from saru.errors import OutageError, SaruError, StaleError
 from tests import dataplane_checks as checks
@@ -101,6 +101,45 @@ def test_blocks_whose_deadline_somebody_took_away_are_not_in_the_next_table(
         put = table(1, 6, held=0b1000)
         await plane.set(put)
         assert (await plane.get(1)).table == put
+
+    on_a_plane(work)
+
+
+def test_a_table_is_listed_whole_while_the_kernel_makes_room() -> None:
+    """The kernel's own listings leave elements out for a while after a large transaction."""
+
+    async def work(plane: Nftables) -> None:
+        put = table(1, 1, blocks=65536, held=(1 << 65536) - 1)
+        reader = Nftables()
+        await reader.open()
+        plane._replace(1, lambda *_: put, define=True)  # and no grace period after it
+        whole = (await reader.get(1)).table == put
+        await reader.close()
+        await plane.delete(1)
+        assert whole
+
+    for _ in range(10):
+        on_a_plane(work)
+
+
+def test_a_block_that_was_not_listed_is_given_away_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put = table(1, 5, held=0b0111)
+    on_a_plane(lambda plane: plane.set(put))
+
+    async def work(plane: Nftables) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(sets, "held", lambda _: 0b0011)
+            assert (await plane.get(1)).table != put
+        after = table(1, 6, held=0b0001)
+        await plane.set(after)
+        await plane.close()
+        reader = Nftables()
+        await reader.open()
+        found = (await reader.get(1)).table
+        await reader.close()
+        assert found == after
 
     on_a_plane(work)
 

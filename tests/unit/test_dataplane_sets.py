@@ -19,7 +19,7 @@ LARGEST = Table(
     version=Version(Term(2**32 - 1, 255, 2**24 - 1), SERIAL_MAX),
     deadline=2**64 - 1,
     lease_max=2**64 - 1,
-    held=0b101,
+    held=(1 << 65536) - 1,
 )
 
 
@@ -50,7 +50,8 @@ def test_what_is_written_beside_a_deadline_is_read_back_and_fits() -> None:
     said = sets.comment(LARGEST)
     assert len(said) < 128, "nft would not read its own listing"
     assert sets.table(LARGEST.id, said, LARGEST.held) == LARGEST
-    assert sets.table(1, "hello", 0) is None
+    assert sets.held_count(said) == 65536
+    assert sets.table(1, "hello", 0) is sets.held_count("hello") is None
 
 
 def test_elements_are_read_back() -> None:
