@@ -21,7 +21,8 @@ PATIENCE = 60  # seconds; nothing is concluded from how long it takes
 def ip(*words: str, namespace: str | None = None) -> None:
     """Run `ip`, in a namespace if one is named."""
     where = ["-n", namespace] if namespace else []
-    subprocess.run(["ip", *where, *words], check=True, capture_output=True)
+    done = subprocess.run(["ip", *where, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"`ip {' '.join((*where, *words))}` says {done.stderr}"
 
 
 def eventually(what: str, true: Callable[[], object]) -> None:
@@ -39,7 +40,7 @@ class Host:
         self.name = name
         self.namespace = f"saru-{uuid.uuid4().hex[:8]}-{name}"
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._ready = threading.Event()
 
     def _run(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 from deploy.lab import kernels
 from deploy.lab.cache import PROJECT
 
-SCRIPTS = ("deploy/demo", "deploy/setup", "deploy/lab/lab", "tests/run", ".ci/run")
+SCRIPTS = ("deploy/demo", "deploy/setup", "deploy/lab/lab", "tests/run", "tests/apart", ".ci/run")
 
 
 def run(*words: str) -> None:
