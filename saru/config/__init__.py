@@ -121,7 +121,7 @@ def _read(raw: dict[str, object], path: Path | None, host: str, errors: list[str
     ping = sections.ping(document.section("ping"), times)
     services = sections.services(document.sections_of("service"), ids)
     rules = sections.rules(document.section("rules"))
-    link = sections.link(document.section("link"), services, given="link" in raw)
+    link = sections.link(document.section("link"), services, warnings, given="link" in raw)
     log = sections.log(document.section("log"))
     daemon = sections.daemon(document.section("daemon"))
     section = document.section("zookeeper")

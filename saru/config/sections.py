@@ -235,7 +235,9 @@ def rules(section: Section) -> Rules:
     )
 
 
-def link(section: Section, services: tuple[Service, ...], *, given: bool) -> Link | None:
+def link(
+    section: Section, services: tuple[Service, ...], warnings: list[str], *, given: bool
+) -> Link | None:
     vips = dict.fromkeys(service.vip for service in services if service.vip)
     link = Link(
         interface=section.take("interface", reading.interface, ""),
@@ -269,6 +271,13 @@ def link(section: Section, services: tuple[Service, ...], *, given: bool) -> Lin
             )
         elif not int(link.mac.replace(":", ""), 16):
             section.fault("mac", "is all zeros; write one such as 00:50:56:14:03:40")
+    put = {str(ipaddress.ip_interface(address).ip) for address in link.addresses}
+    for vip in vips:
+        if vip not in put:
+            warnings.append(
+                f"link.addresses: the VIP {vip} of a service is not among them, so nothing puts it "
+                f"on {link.interface or 'the interface'}; add it, unless something else does that"
+            )
     return link
 
 

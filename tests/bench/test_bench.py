@@ -59,6 +59,26 @@ def test_for_how_long_moving_blocks_have_no_holder(tmp_path: Path) -> None:
         assert len(found["gaps"]) + len(found["left_out"]) == 1
 
 
+def test_who_fails_over_in_how_long(tmp_path: Path) -> None:
+    words = [str(HERE / "failover"), "--runs", "1", "--interval", "0.1"]
+    subprocess.run([*words, "--json", str(tmp_path / "f")], check=True)
+    (entry,) = json.loads((tmp_path / "f").read_text())["figures"]
+    for by_name in entry["faults"].values():
+        assert list(by_name) == ["keepalived", "saru"]
+        for found in by_name.values():
+            (took,) = found["times"]
+            assert took >= 100, "less than a director may be silent"
+            assert found["best"] == found["median"] == found["worst"] == took
+
+
+def test_false_takeovers_are_counted_beside_hogs(tmp_path: Path) -> None:
+    words = [str(HERE / "failover"), "--hogs", "2", "--interval", "0.1"]
+    subprocess.run([*words, "--json", str(tmp_path / "f")], check=True)
+    (entry,) = json.loads((tmp_path / "f").read_text())["figures"]
+    for name in ("keepalived", "saru"):
+        assert set(entry["false_takeovers"][name]) == {"counted", "stalled"}
+
+
 def test_a_machine_that_stands_still_is_noticed() -> None:
     with Stalls() as stalls:
         began = time.monotonic_ns()

@@ -357,6 +357,14 @@ def test_two_voters_are_warned_that_they_need_each_other(tmp_path: Path) -> None
     assert warning.startswith('cluster.quorum: a "majority" of two voters is both')
 
 
+def test_a_vip_that_nothing_puts_up_is_warned_of(tmp_path: Path) -> None:
+    text = "[[service]]\nvip = '10.0.0.9'\n[link]\ninterface = 'eth1'\nmac = '00:50:56:14:03:40'\n"
+    assert not load_text(tmp_path, text).warnings
+    assert not load_text(tmp_path, text + "addresses = ['10.0.0.9/24']\n").warnings
+    (warning,) = load_text(tmp_path, text + "addresses = ['10.0.0.8/24']\n").warnings
+    assert warning.startswith("link.addresses: the VIP 10.0.0.9 of a service is not among them")
+
+
 def test_the_settings_of_the_core_are_in_order(tmp_path: Path) -> None:
     text = THREE + "witnesses = ['wendy']\n[[id]]\nid = 9\n[[id]]\nid = 2\nblocks = 16\nseed = 5\n"
     found = load_text(tmp_path, text)

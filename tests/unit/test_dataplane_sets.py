@@ -51,7 +51,8 @@ def test_what_is_written_beside_a_deadline_is_read_back_and_fits() -> None:
     assert len(said) < 128, "nft would not read its own listing"
     assert sets.table(LARGEST.id, said, LARGEST.held) == LARGEST
     assert sets.held_count(said) == 65536
-    assert sets.table(1, "hello", 0) is sets.held_count("hello") is None
+    assert sets.table(1, "hello", 0) is None
+    assert sets.held_count("hello") is None
 
 
 def test_elements_are_read_back() -> None:
