@@ -17,6 +17,7 @@ def next_wake(core: Coordinator, now: int) -> int:
         core.lease,
         core.start + settings.start_wait,
         core.start + settings.join_delay,
+        core.listens_until,
         *core.yielding.times(),
         *core.rivals.times(),
         *core.office.times(),

@@ -39,11 +39,20 @@ class Coordinator(Participant[Never]):
     LAPSED_WHY = "no quorum vouched for it in time"
 
     def __init__(
-        self, settings: Settings, node: str, incarnation: int, now: int, weight: int = 100
+        self,
+        settings: Settings,
+        node: str,
+        incarnation: int,
+        now: int,
+        weight: int = 100,
+        former_until: int | None = None,
     ) -> None:
+        """`former_until`: when the deadlines of the life before pass (None: that is not known)."""
         super().__init__(settings, node, Session(incarnation, 1), now, weight)
         self.suspended = False  # it says nothing any more
         self.former = True  # tables of a life before may be in the kernel (R8)
+        self.former_until = now + settings.start_wait if former_until is None else former_until
+        self.listens_until = 0  # without a quorum: whoever was stopped stands for nothing before
         self.peers = {name: Peer(name) for name in settings.nodes if name != node}
         self.library = Library()
         self.admission = Admission(settings, self._note)
@@ -166,9 +175,16 @@ class Coordinator(Participant[Never]):
         """Whether it may take blocks from a live holder."""
         return now >= self.start + max(self.settings.join_delay, self.settings.start_wait)
 
+    @property
+    def longest(self) -> int:
+        """The longest L by which its kernel may accept, in this life and the one before."""
+        return max(self.settings.lease, self.settings.earlier_lease if self.former else 0)
+
     def claim(self, now: int) -> Claim:
         """How it stands to blocks. With a majority, all that are in it claim them."""
-        if self.former and self.node not in self.settings.witnesses:
+        if self.left:
+            return Claim.NOTHING
+        if self.former and now < self.former_until and self.node not in self.settings.witnesses:
             return Claim.FORMER
         none = self.settings.quorum is Quorum.NONE
         fit = self.leased(now) and not (none and not (self.able and super().offered))
@@ -199,8 +215,10 @@ class Coordinator(Participant[Never]):
         """
         if now > self.seen + 2 * self.settings.keepalive:
             for peer in self.peers.values():
-                peer.unheard_since = now
+                peer.listened_to_again(now)
             self.rivals.listens_again(now)
+            if self.settings.quorum is Quorum.NONE:  # and there may be others whom it does not know
+                self.listens_until = now + self.settings.lease_plus
         self.seen = now
         super()._begin(now)
 
@@ -250,7 +268,8 @@ class Coordinator(Participant[Never]):
             if not self._waited_told:
                 self._waited_told = True
                 self._note(Change.READY, self.node, "takes part", "its start-up wait is over")
-            stands = not (self.retiring or self.yielding.yields)
+            listens = not self.holds and now < self.listens_until
+            stands = not (self.retiring or self.yielding.yields or listens)
             self.office.elect(self.contacts(now), self.leased(now), stands, now)
         if self.mastership is not None:
             self._actions += self.mastership.fence(self.library, now)

@@ -13,7 +13,7 @@ from saru.core.granting import Director, Granting, Standing
 from saru.core.invariants import well_formed
 from saru.core.library import Library
 from saru.core.peer import Peer, Sent
-from saru.core.settings import Quorum, Settings
+from saru.core.settings import Quorum, Settings, plus
 from saru.core.term import NEVER, Session, Term
 
 if TYPE_CHECKING:
@@ -86,6 +86,15 @@ class Mastership:
                 asks.append(Ask(peer.name, session))
         return tuple(asks)
 
+    def _over(self, peer: Peer) -> int:
+        """Without a quorum: from when on nothing of a node's is left that it could hold.
+
+        It is silent, or has just started and holds nothing in this life; then an L+ of what it has
+        left, of the longer L of the two, is over.
+        """
+        longest = max(self._settings.lease, peer.beat.deadtime if peer.beat else 0)
+        return (peer.life_since if peer.starting() else peer.unheard_since) + plus(longest)
+
     def fence(self, library: Library, now: int) -> Iterator[Note]:
         """Find out who is fenced."""
         guessed = self._settings.quorum is Quorum.NONE
@@ -112,9 +121,10 @@ class Mastership:
         for ask in self.asks(now):
             peer = self._peers[ask.node]
             if guessed:
-                if now >= peer.unheard_since + self._settings.lease_plus:
+                if now >= self._over(peer):
                     self._fences.find(ask.node, ask.session)
-                    yield Note(Change.FENCED, ask.node, "counts as fenced", "silent, no quorum")
+                    why = "has only just started" if peer.starting() else "silent"
+                    yield Note(Change.FENCED, ask.node, "counts as fenced", f"{why}, no quorum")
                 continue
             own = now >= self._promises.silent_at(peer)
             if own:
@@ -186,7 +196,7 @@ class Mastership:
         for peer in self._peers.values():
             if peer.in_term_since is not None:
                 yield peer.in_term_since + self._settings.keepalive
-            yield peer.unheard_since + self._settings.lease_plus  # where there is no quorum
+            yield self._over(peer)  # where there is no quorum
             yield self._patience(peer)
 
     def wants(self) -> tuple[Want, ...]:

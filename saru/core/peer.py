@@ -45,6 +45,7 @@ class Peer:
         self.beat: Beat | None = None  # the newest
         self.received = 0  # when that came
         self.unheard_since = 0  # since when nothing has come of it while we listened
+        self.life_since = 0  # when the first of this incarnation came, while we listened
         self.back_since = 0  # when the first one came after a silence of L, or at all
         self.named: int | None = None  # our sending time of the beat that it names
         self.good_until = 0  # until when its vouches for our present session are good (R2)
@@ -59,6 +60,7 @@ class Peer:
             beat=self.beat,
             received=self.received,
             unheard_since=self.unheard_since,
+            life_since=self.life_since,
             back_since=self.back_since,
             named=self.named,
             good_until=self.good_until,
@@ -69,9 +71,18 @@ class Peer:
     def restore(self, state: PeerState) -> None:
         """Go on after a pause. What the operator was told is told anew: it may be another log."""
         self.beat, self.received, self.back_since = state.beat, state.received, state.back_since
-        self.unheard_since = state.unheard_since
+        self.unheard_since, self.life_since = state.unheard_since, state.life_since
         self.named, self.good_until = state.named, state.good_until
         self.vouched_at, self.in_term_since = state.vouched_at, state.in_term_since
+
+    def listened_to_again(self, now: int) -> None:
+        """This node has heard nobody for a while: what it knows of this one begins now."""
+        self.unheard_since = self.life_since = now
+
+    def starting(self) -> bool:
+        """Whether its newest beat is one of its start-up wait (R8): this life holds nothing yet."""
+        beat = self.beat
+        return beat is not None and beat.term is None and not beat.waited
 
     def is_news(self, beat: Beat) -> bool:
         """Whether `beat` is newer than all that came before; late and doubled ones are not."""
@@ -81,6 +92,8 @@ class Peer:
         """Take in a newer beat; `us` is this node's name and present session."""
         if not self.fresh(now, lease):
             self.back_since = now
+        if self.beat is None or self.beat.session.incarnation != beat.session.incarnation:
+            self.life_since = now
         self.beat = beat
         self.received = self.unheard_since = now
         name, session = us

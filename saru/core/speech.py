@@ -41,5 +41,5 @@ def compose(core: Coordinator, seq: int, asks: tuple[Ask, ...], now: int) -> Bea
         reach=core.yielding.reach,
         yields=core.yielding.yields,
         claim=core.claim(now),
-        deadtime=core.settings.deadtime,
+        deadtime=core.longest,
     )

@@ -24,6 +24,7 @@ class PeerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     beat: Beat | None
     received: int
     unheard_since: int
+    life_since: int
     back_since: int
     named: int | None
     good_until: int
@@ -91,3 +92,4 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allocations: tuple[Allocation, ...]
     claims_since: int | None
     rivals: tuple[RivalState, ...]
+    listens_until: int

@@ -38,6 +38,7 @@ def capture(core: Coordinator, now: int) -> State:
         allocations=core.library.needed(core.term),
         claims_since=claims_since,
         rivals=rivals,
+        listens_until=core.listens_until,
     )
 
 
@@ -48,6 +49,7 @@ def restore(core: Coordinator, state: State) -> None:
     core.yielding.reach, core.yielding.yields = state.reach, state.yields
     core.seq, core.seen = state.seq, state.at
     core.former = not core.waited(state.at)
+    core.listens_until = state.listens_until
     core.sent.restore(state.sent)
     core.office.restore(state.term, state.role, state.counter)
     core.voter.promises.restore(state.promises)

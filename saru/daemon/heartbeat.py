@@ -20,6 +20,7 @@ from saru.daemon.daemon import SECOND, Daemon, logger
 from saru.daemon.keyring import Keyring
 from saru.daemon.namesake import Namesake
 from saru.daemon.others import Heard
+from saru.errors import SaruError
 from saru.membership import boottime
 from saru.membership.heartbeat import HeartbeatMembership
 from saru.state import pause
@@ -83,12 +84,14 @@ class HeartbeatDaemon(Daemon):
         if left is not None:
             self._codec.go_on(left.state.session.incarnation, left.life, left.sequence)
             return self._go_on(left.state)
-        await self._inspect()
+        former_until = await self._inspect()
         share = self._operator.first(self._config.director.weight)
         incarnation = next_incarnation(self._config.daemon.state, self._config.cluster.name)
         self._codec.go_on(incarnation, os.urandom(LIFE_BYTES), 0)
         now = boottime()
-        self._core = Coordinator(self._settings, self._name, incarnation, now)
+        self._core = Coordinator(
+            self._settings, self._name, incarnation, now, former_until=former_until
+        )
         logger.info(
             "%s: starts (incarnation %d, takes part in %.3g s)",
             self._name,
@@ -103,14 +106,16 @@ class HeartbeatDaemon(Daemon):
             )
         return share
 
-    async def _inspect(self) -> None:
+    async def _inspect(self) -> int:
         """Look at the tables of the life before, which run to their deadline and are not renewed.
 
-        The core deletes them before it takes part (R8). What goes on for longer than a lease of
-        this cluster's was set by somebody else, and is deleted at once.
+        The latest deadline; 0 without any. The core deletes them before it takes part (R8). What
+        goes on for longer than a lease of this cluster's was set by somebody else, and is deleted
+        at once.
         """
+        until = 0
         if self._dataplane is None:
-            return
+            return until
         longest = max(self._settings.lease, self._settings.earlier_lease)
         for number in self._book.holders:
             table = (await self._dataplane.get(number)).table
@@ -120,7 +125,9 @@ class HeartbeatDaemon(Daemon):
                 await self._dataplane.delete(number)
                 logger.warning("%s is deleted: it was not set by a daemon", what)
             elif left > 0:
+                until = max(until, table.deadline if table is not None else 0)
                 logger.info("%s goes on for %.3g s, and is not renewed", what, left / SECOND)
+        return until
 
     def _go_on(self, state: State) -> Share:
         now = boottime()
@@ -204,6 +211,12 @@ class HeartbeatDaemon(Daemon):
     async def _pause_asked(self, arguments: Mapping[str, object]) -> None:
         """End, so that the next daemon goes on as this one; the answer comes before the end."""
         pause.refuse_others(control.arguments_as(arguments, pause.Asked), self._config)
+        if self._namesake.address:
+            # Whoever goes on from a pause is in it at once, and has not listened for the other.
+            raise SaruError(
+                f"another daemon called {self._name} is heard from {self._namesake.address}; "
+                "give one of the two another director.name"
+            )
         self._pausing = True
         asyncio.get_running_loop().call_soon(self._stopping.set)
 

@@ -26,11 +26,12 @@ the digest in the beat's settings; if not, whatever is said of them is left out.
 version appends are ignored. The body is compressed only where it would not fit a frame otherwise.
 With `cluster.nodes` the beats of 64 voters and four ids fit one; without, that is up to the names.
 
-The body of a part is the array (id, version, digest, index, count, piece). The pieces 0 to
-count - 1 in a row are the zlib-compressed array (grants, owners): grants is an array of
-(node, session), and byte b of owners is 1 + the place of block b's grant in it, 0 if nobody holds
-block b. So a datagram cannot even express a block in two hands. `digest` is `Allocation.digest()`
-of the whole.
+The body of a part is the array (id, version, settings, digest, index, count, piece). `settings` are
+the first 8 bytes of SHA-256 of the digest that the sender's beats have of its settings: a part of
+another one's says nothing here. The pieces 0 to count - 1 in a row are the zlib-compressed array
+(grants, owners): grants is an array of (node, session), and byte b of owners is 1 + the place of
+block b's grant in it, 0 if nobody holds block b. So a datagram cannot even express a block in two
+hands. `digest` is `Allocation.digest()` of the whole.
 
 The body of an order is the array of an `Order`'s fields.
 
@@ -96,6 +97,7 @@ COUNTERS = {
     "crowded": "of one sender more than are kept",
     "duplicate": "came before, by another road or replayed",
     "earlier_life": "of an earlier life of its sender",
+    "differing": "a part of an allocation of directors with other settings",
     "overtaken": "a beat older than one that came before",
     "late": "so old that it cannot be told whether it came before",
     "accepted": "datagrams accepted",
@@ -140,6 +142,7 @@ class Codec:
         self.refusal = ""  # the counter that the last `decode` raised, if it refused its datagram
         self._sequence = 0
         self._voters = voters or Voters()
+        self._seal = parts.seal(self._voters.settings)
         self._senders: dict[bytes, _Sender] = {}  # by the name as it stands in a header
         self._namesakes = Namesakes()
         self._encoder = msgspec.msgpack.Encoder()
@@ -168,7 +171,7 @@ class Codec:
         if isinstance(message, Order):
             check_order(message)
             return [self._sign(ORDER, self._encoder.encode(message))]
-        pieces = parts.split(message, self.blocks)
+        pieces = parts.split(message, self.blocks, self._seal)
         return [self._sign(PART, self._encoder.encode(piece)) for piece in pieces]
 
     def decode(self, datagram: bytes) -> Message | Order | None:
@@ -181,6 +184,8 @@ class Codec:
             kind, sender, body = opened
             try:
                 message = self._parse(kind, sender, body)
+            except parts.DifferingError:
+                opened = "differing"
             except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
                 opened = "malformed"
             else:
@@ -307,7 +312,8 @@ class Codec:
     def _parse(self, kind: int, sender: _Sender, body: bytes) -> Message | Order | None:
         """What an authentic body says. Raises ValueError if that is nothing."""
         if kind == PART:
-            return sender.assemblies.add(parts.decode(body, self.blocks), self.blocks)
+            part = parts.decode(body, self.blocks, self._seal)
+            return sender.assemblies.add(part, self.blocks)
         if kind == ORDER:
             order = self._order_decoder.decode(body)
             check_order(order)

@@ -7,6 +7,7 @@ known, and with that how much there can be.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -19,17 +20,23 @@ from saru.core.term import Session, Version
 from saru.wire.soundness import DIGEST_BYTES, ID_MAX, check_allocation
 
 PIECE = 1200  # bytes; with everything around it at most 1400
+SEAL_BYTES = 8
 GRANTS_MAX = 255  # an owner is one byte
 ASSEMBLIES_MAX = 4  # unfinished allocations kept of one sender
 _GRANT_MAX = NAME_MAX + 24  # bytes of a grant in MessagePack
 _ENCODER = msgspec.msgpack.Encoder()
 
 
+class DifferingError(Exception):
+    """A part of an allocation of directors with other settings."""
+
+
 class Part(msgspec.Struct, frozen=True, array_like=True):
-    """One piece of an allocation; `index` is 0 to `count` - 1."""
+    """One piece of an allocation; `index` is 0 to `count` - 1, `settings` their seal."""
 
     id: int
     version: Version
+    settings: bytes
     digest: bytes
     index: int
     count: int
@@ -68,8 +75,17 @@ def count_max(blocks: int) -> int:
     return -(-(size + size // 100 + 64) // PIECE)  # zlib can make things that much longer
 
 
-def split(allocation: Allocation, blocks: Mapping[int, int]) -> list[Part]:
-    """The parts of an allocation; `blocks`: how many each id has.
+def seal(settings: bytes) -> bytes:
+    """What stands for the settings of this digest in a part.
+
+    A term is unique among directors with the same settings alone: two clusters that share a name
+    and a key can both make a version 1.0.1/1, and each must take its own.
+    """
+    return hashlib.sha256(settings).digest()[:SEAL_BYTES]
+
+
+def split(allocation: Allocation, blocks: Mapping[int, int], sealed: bytes) -> list[Part]:
+    """The parts of an allocation; `blocks`: how many each id has; `sealed`: the settings' seal.
 
     Raises ValueError for an unknown id, a block in two hands, and bitmaps of a wrong length.
     """
@@ -84,7 +100,7 @@ def split(allocation: Allocation, blocks: Mapping[int, int]) -> list[Part]:
     digest = allocation.digest()
     pieces = [whole[at : at + PIECE] for at in range(0, len(whole), PIECE)]
     return [
-        Part(allocation.id, allocation.version, digest, index, len(pieces), piece)
+        Part(allocation.id, allocation.version, sealed, digest, index, len(pieces), piece)
         for index, piece in enumerate(pieces)
     ]
 
@@ -123,9 +139,16 @@ def _bitmaps(owners: bytes, grants: int) -> list[bytes]:
     return bitmaps
 
 
-def decode(body: bytes, blocks: Mapping[int, int]) -> Part:
-    """The part in a body; raises ValueError (msgspec's errors are ValueErrors) if it is none."""
+def decode(body: bytes, blocks: Mapping[int, int], sealed: bytes) -> Part:
+    """The part in a body; raises ValueError (msgspec's errors are ValueErrors) if it is none.
+
+    And DifferingError if it is none of directors with the settings of this seal.
+    """
     part = _PART.decode(body)
+    if len(part.settings) != SEAL_BYTES:
+        raise ValueError("a seal of a wrong length")
+    if part.settings != sealed:
+        raise DifferingError
     known = blocks.get(part.id) if 1 <= part.id <= ID_MAX else None
     if known is None:
         raise ValueError(f"there is no id {part.id}")

@@ -23,6 +23,7 @@ IDS_MAX = 1024  # ids named in one list of a beat
 DIGEST_BYTES = 8
 PING_MAX = 65535  # ping nodes reached
 KEYS_MAX = 255  # keys named in a beat
+DEADTIME_MAX = 24 * 3600 * 10**9  # ns; as long as a configuration can have it
 _SETTINGS_MAX = 256
 
 
@@ -47,6 +48,7 @@ def check_beat(beat: Beat) -> None:
         if len(key.mark) != MARK_BYTES:
             raise ValueError(f"a mark of {len(key.mark)} bytes")
     _number(beat.lease_left)
+    _within(beat.deadtime, DEADTIME_MAX, "deadtime")
     for members in (beat.heard, beat.asks, beat.promises):
         _members(members)
     for heard in beat.heard:

@@ -57,8 +57,8 @@ class Voters:
     """
 
     def __init__(self, nodes: tuple[str, ...] = (), settings: bytes = b"") -> None:
+        self.settings = settings
         self._nodes = nodes
-        self._settings = settings
         self._places: dict[str, int | str] = {name: place for place, name in enumerate(nodes)}
 
     @classmethod
@@ -105,7 +105,7 @@ class Voters:
 
     def _shares(self, beat: Beat) -> bool:
         """Whether the sender of `beat` has the same list."""
-        ours, theirs = self._settings, beat.settings
+        ours, theirs = self.settings, beat.settings
         return ours == theirs or KEYS["nodes"] not in differing(ours, theirs)
 
     def _name(self, node: int | str) -> str:

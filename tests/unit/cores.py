@@ -264,16 +264,23 @@ class Link:
     # --- the network ---
 
     def send(self, sender: str, message: Beat | Allocation) -> None:
-        """A datagram for everybody."""
+        """A datagram for everybody; parts of allocations are for those with the same settings."""
         self.sent.append((self.now, sender, message))
+        settings = self.hosts[sender].core.settings.digest()
         for name in self.hosts:
             gone = (sender, name) in self._cut or self.lost(sender, name, message)
             if name != sender and not gone:
-                self.at(self.now + self.delay, lambda n=name: self.deliver(n, message))  # type: ignore[misc]
+                self.at(
+                    self.now + self.delay,
+                    lambda n=name: self.deliver(n, message, settings),  # type: ignore[misc]
+                )
 
-    def deliver(self, name: str, message: Message) -> None:
-        """A datagram arrives."""
+    def deliver(self, name: str, message: Message, settings: bytes | None = None) -> None:
+        """A datagram arrives, of one with these settings; None: with the receiver's own."""
         host = self.hosts[name]
+        differs = host.daemon is not None and host.core.settings.digest() != settings
+        if settings and differs and isinstance(message, Allocation):
+            return  # the codec refuses it
         if isinstance(message, Beat):
             host.do(lambda core: core.receive(message, host.clock()))
         else:

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
+from saru.core.beat import Beat, Claim
+from saru.core.invariants import never_two
 from saru.core.settings import Division, Quorum, Settings, plus
 from tests.unit.cores import BLOCKS, DEADTIME, EVERYTHING, INITDEAD, KEEPALIVE, MS, Host, Link
 
@@ -40,7 +42,7 @@ def running(link: Link, names: str, settings: Settings) -> None:
     """Start these and wait until they hold everything."""
     for name in names:
         start(link, name, settings)
-    link.until(lambda: link.held() == EVERYTHING)
+    link.until(lambda: link.held() == EVERYTHING, limit=2 * settings.initdead)
     link.run(DEADTIME)
     assert link.held() == EVERYTHING
 
@@ -297,7 +299,105 @@ def test_a_stopped_one_that_wakes_reads_first_what_the_others_have_said() -> Non
     link.run(5 * DEADTIME)
     link["a"].paused = False
     link["a"].do(lambda core: core.tick(link["a"].clock()))
-    assert not link["a"].core.library.newest(1, None)
+    assert not link["a"].core.holds
     link["a"].resume()
     assert not unheld(link, 5 * INITDEAD)
     assert not link["a"].accepts()
+
+
+def test_two_clusters_that_share_a_name_and_a_key_each_serve_by_themselves() -> None:
+    """Each has a majority of its own voters, and both may use the same terms."""
+    link = Link("abcxyz", voters="abc")
+    link.promised = False  # of all six: two clusters each hold everything
+    clusters = {names: voters(link, names) for names in ("abc", "xyz")}
+    for names, settings in clusters.items():
+        for name in names:
+            start(link, name, settings)
+
+    def whole(names: str) -> bool:
+        held = [link[name].accepts() for name in names]
+        never_two(dict(zip(names, held, strict=True)))
+        return sum(held) == EVERYTHING
+
+    link.until(lambda: whole("abc") and whole("xyz"))
+    for name in "bycz":
+        host = link[name]
+        host.do(lambda core, h=host: core.weigh(0, h.clock()))  # type: ignore[misc]
+        link.until(lambda h=host: not h.accepts() and whole("abc") and whole("xyz"))  # type: ignore[misc]
+
+
+# --- what a life before has left ------------------------------------------------------------------
+
+
+def test_one_that_was_killed_and_comes_back_at_once_does_not_keep_its_blocks_from_the_other() -> (
+    None
+):
+    """The other hears it, so it is not silent; but in this life it holds nothing yet."""
+    link = Link("ab", quorum=Quorum.NONE)
+    link.settings = msgspec.structs.replace(link.settings, initdead=20 * DEADTIME)
+    running(link, "ab", link.settings)
+    for _ in range(3):
+        link["b"].kill()
+        link.run(20 * MS)
+        start(link, "b", link.settings)
+        assert unheld(link, 3 * LEASE_PLUS) <= LEASE_PLUS + KEEPALIVE + TRIPS
+    link.until(lambda: bool(link["b"].accepts()), limit=40 * DEADTIME)
+    shared(link, "ab")
+
+
+@pytest.mark.parametrize("differing", [False, True])
+def test_a_longer_lease_of_a_life_before_is_waited_for_though_the_next_one_dies_too(
+    differing: bool,
+) -> None:
+    """As in the midst of a change to a shorter deadtime, where the daemon does not stay up."""
+    link = Link("ab", quorum=Quorum.NONE)
+    short = link.settings
+    long = msgspec.structs.replace(short, deadtime=10 * DEADTIME, initdead=22 * DEADTIME)
+    running(link, "b", long)
+    link["b"].kill()
+    again = msgspec.structs.replace(short, earlier_lease=long.deadtime)
+    if differing:
+        again = msgspec.structs.replace(again, keepalive=KEEPALIVE // 2)
+    start(link, "a", short)
+    start(link, "b", again)
+    link.run(KEEPALIVE)
+    link["b"].kill()
+    link.until(lambda: link["a"].accepts() == EVERYTHING, limit=40 * DEADTIME)
+
+
+def test_one_that_finds_its_kernel_empty_keeps_nobody_from_serving() -> None:
+    link = Link("ab", quorum=Quorum.NONE)
+    start(link, "a", link.settings)
+    other = msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 2)
+    end = link.now + 10 * INITDEAD
+    while link.now < end and not link["a"].accepts():
+        link["b"].kill()
+        start(link, "b", other)
+        link["b"].core.former_until = 0
+        link.run(INITDEAD // 2)
+    shared(link, "a")
+
+
+def test_a_farewell_in_the_start_up_wait_ends_all_claims() -> None:
+    link = Link("ab", quorum=Quorum.NONE)
+    host = start(link, "b", link.settings)
+    host.do(lambda core: core.leave(host.clock()))
+    (last,) = [m for _, name, m in link.sent if name == "b" and isinstance(m, Beat)][-1:]
+    assert (last.left, last.claim) == (True, Claim.NOTHING)
+
+
+@pytest.mark.parametrize("differing", [False, True])
+def test_one_that_goes_on_after_long_listens_first_for_those_it_does_not_know(
+    differing: bool,
+) -> None:
+    link = Link("ab", quorum=Quorum.NONE)
+    open_to_all = msgspec.structs.replace(link.settings, nodes=())
+    running(link, "a", open_to_all)
+    state = link["a"].suspend()
+    link.run(2 * DEADTIME)
+    other = msgspec.structs.replace(open_to_all, keepalive=KEEPALIVE // 2)
+    running(link, "b", other if differing else open_to_all)
+    link.settings = open_to_all
+    link["a"].go_on(state)
+    assert unheld(link, CALM) <= TRIPS
+    shared(link, "b" if differing else "ab")

@@ -298,7 +298,7 @@ def test_an_impossible_allocation_is_not_sent(allocation: Allocation, error: str
 
 def part(**changes: object) -> bytes:
     """A signed part of walter's, with some of its fields replaced."""
-    (good,) = parts.split(division([0, 1], 2, id_=7), {7: 2})
+    (good,) = parts.split(division([0, 1], 2, id_=7), {7: 2}, parts.seal(b""))
     return signed(msgspec.msgpack.encode(msgspec.structs.replace(good, **changes)), 2)
 
 
@@ -313,6 +313,7 @@ def part(**changes: object) -> bytes:
         part(count=10**6),
         part(digest=b"short"),
         part(digest=bytes(8)),
+        part(settings=bytes(7)),
         part(piece=b""),
         part(piece=bytes(1201)),
         part(piece=b"no zlib stream"),
@@ -322,6 +323,16 @@ def part(**changes: object) -> bytes:
 )
 def test_an_impossible_part_is_refused(false: bytes) -> None:
     assert counted(codec("wendy"), false) == {"malformed": 1}
+
+
+def test_an_allocation_of_other_settings_says_nothing_here() -> None:
+    """Two clusters of one name and key: both make a version 4.0.3/1, and each takes its own."""
+    made = division([0, 1], 2, id_=7)
+    ours, theirs = Voters(("wanda", "wendy"), b"ours"), Voters(("walter", "zoe"), b"theirs")
+    (said,) = codec(voters=theirs).encode(made)
+    assert counted(codec("wendy", voters=ours), said) == {"differing": 1}
+    (told,) = codec(voters=ours).encode(made)
+    assert codec("wendy", voters=ours).decode(told) == made
 
 
 def test_keys_change_without_a_break() -> None:
