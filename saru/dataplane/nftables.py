@@ -25,16 +25,22 @@ and `delete` wait moreover until no CPU goes by what they replaced (`grace`), if
 go: whoever is in the middle of a packet when blocks are only added finds too few of them at worst.
 Where that takes long, other calls go on meanwhile, and what is called at the same time waits
 together.
+
+Whoever does not hear whether the kernel has taken a change knows nothing from then on: the next
+call looks at the kernel anew, and waits for what that change may have let go.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -53,6 +59,7 @@ from saru.errors import SaruError, StaleError
 TRIES = 20  # somebody else's transaction may come between as often as that
 ROOM = 0.002  # seconds; for the kernel, to make room in a set
 
+T = TypeVar("T")
 PASSED = "the table's deadline has passed"
 Plan = Callable[[Table | None, int], Table]
 """From the table there is, and the time, to the one that shall be; raises what is against it."""
@@ -89,6 +96,8 @@ class Nftables:
         self._generation = 0
         self._kept: dict[int, _Kept] = {}
         self._sure: set[int] = set()  # ids whose `_kept` holds for `_generation`
+        self._doubts = 0  # times that blocks may have been let go without anybody's waiting
+        self._settled = 0  # that many of them have been waited for since
 
     async def open(self) -> None:
         """Find nf_tables and libnftables. Raises OutageError if one is missing."""
@@ -115,14 +124,13 @@ class Nftables:
     async def set(self, table: Table) -> None:
         """Replace the table of `table.id` in one step; StaleError for an older version."""
 
-        def replace() -> bool:
+        def replace() -> tuple[None, bool]:
             there = self._replace(
                 table.id, lambda there, now: _succeeds(there, table, now), define=True
             )
-            return _only_adds(there, table) or self._hurry.period()
+            return None, not _only_adds(there, table)
 
-        if not await self._turn.take(replace, waits=True):
-            await self._grace.period()
+        await self._change(replace)
 
     async def renew(self, id: int, version: Version, deadline: int) -> None:  # noqa: A002
         """Move the deadline of the table of `id`; StaleError unless `version` is the table's."""
@@ -137,12 +145,9 @@ class Nftables:
 
         def remove() -> tuple[bool, bool]:
             there = self._delete(id)
-            return there, not there or self._hurry.period()
+            return there, there
 
-        there, let_go = await self._turn.take(remove, waits=True)
-        if not let_go:
-            await self._grace.period()
-        return there
+        return await self._change(remove)
 
     async def get(self, id: int) -> TableState:  # noqa: A002
         """What the kernel knows of `id`: `rejected` only from rules that count what they ask about.
@@ -168,6 +173,40 @@ class Nftables:
     def events(self) -> AsyncIterator[Event]:
         """What happens to the tables from this call on."""
         return watch()
+
+    async def _change(self, make: Callable[[], tuple[T, bool]]) -> T:
+        """Make a change, and return what it returns when no CPU goes by what was there before.
+
+        `make` says, too, whether anything was let go.
+        """
+
+        def made() -> tuple[T, int | None]:
+            result, lets_go = make()
+            doubts = self._doubts
+            if not lets_go and self._settled == doubts:
+                return result, None
+            with self._doubted():
+                if not self._hurry.period():
+                    return result, doubts
+            self._settled = max(self._settled, doubts)
+            return result, None
+
+        with self._doubted(asyncio.CancelledError):  # the thread goes on
+            result, doubts = await self._turn.take(made, waits=True)
+        if doubts is not None:
+            with self._doubted():
+                await self._grace.period()
+            self._settled = max(self._settled, doubts)
+        return result
+
+    @contextlib.contextmanager
+    def _doubted(self, failure: type[BaseException] = BaseException) -> Iterator[None]:
+        """What fails in here may have let blocks go, and nobody has waited for it."""
+        try:
+            yield
+        except failure:
+            self._doubts += 1
+            raise
 
     @property
     def _open(self) -> Netfilter:
@@ -199,6 +238,8 @@ class Nftables:
                 only = False
                 continue
             self._kept[id_] = _Kept(True, sets.comment(new), new, sure=True)
+            if not kept.sure:
+                self._doubts += 1  # blocks that were not listed have gone, a renewal's even
             if again is not None and self._clocks().boot >= again.deadline:
                 self._undo(new, again)
                 raise StaleError(PASSED)
@@ -213,7 +254,8 @@ class Nftables:
 
     def _delete(self, id_: int) -> bool:
         for _ in range(TRIES):
-            if self._look(id_).table is None:
+            # Not by a memory alone: the core would believe that nothing is held.
+            if self._look(id_).table is None and self._read([id_])[0].table is None:
                 return False
             if self._commit(sets.removal(id_)):
                 self._kept[id_] = _Kept(True, sure=True)
@@ -221,16 +263,22 @@ class Nftables:
         raise _too_fast()
 
     def _commit(self, changes: list[elements.Request]) -> bool:
-        """Make the changes. False if what they were made for is there no more: look again."""
+        """Make the changes. False if what they were made for is there no more: look again.
+
+        With any other failure the kernel may have made them, or not.
+        """
         try:
             self._open.commit(changes, self._generation)
-        except RefusedError as refusal:
-            if refusal.code not in (errno.ERESTART, errno.ENOENT, errno.EEXIST):
-                raise
+        except BaseException as failure:
             self._sure.clear()
-            if refusal.code != errno.ERESTART:
-                self._kept.clear()
-            return False
+            code = failure.code if isinstance(failure, RefusedError) else None
+            if code == errno.ERESTART:
+                return False
+            self._kept.clear()
+            if code in (errno.ENOENT, errno.EEXIST):
+                return False
+            self._doubts += 1
+            raise
         self._generation = self._generation % 0xFFFFFFFF + 1
         return True
 
