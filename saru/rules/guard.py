@@ -235,7 +235,7 @@ class Guard:
         rules: list[str] = []
         try:
             for number in self._ids:
-                if (await self._dataplane.get(number)).users == 0:
+                if await self._dataplane.users(number) == 0:
                     rules.append(f"no rule names id {number}")
             if compare:
                 return await asyncio.to_thread(self._compare, rules)

@@ -21,8 +21,8 @@ import pytest
 from saru import nft
 from saru.core.blocks import Sense
 from saru.core.settings import Division
-from saru.dataplane import EventKind, TableState, grace, hurry, layout, sets
-from saru.dataplane.elements import Request
+from saru.dataplane import EventKind, TableState, elements, grace, hurry, layout, sets
+from saru.dataplane.elements import Message, Request
 from saru.dataplane.netfilter import Netfilter, RefusedError
 from saru.dataplane.nftables import Nftables
 from saru.errors import OutageError, SaruError, StaleError
@@ -291,6 +291,57 @@ def test_a_race_between_two_is_lost_by_the_older_version() -> None:
             assert state.table is not None
             assert state.table.version.serial == serial + 1
         await other.close()
+
+    on_a_plane(work)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Request], None]], None]:
+    """Has something be told of each request before the kernel gets it; it may raise."""
+    ask = Netfilter.ask
+
+    def tell(hears: Callable[[Request], None]) -> None:
+        def told(link: Netfilter, request: Request) -> list[Message]:
+            hears(request)
+            return ask(link, request)
+
+        monkeypatch.setattr(Netfilter, "ask", told)
+
+    return tell
+
+
+def test_users_are_counted_without_a_look_at_the_blocks(
+    asked: Callable[[Callable[[Request], None]], None],
+) -> None:
+    async def work(plane: Nftables) -> None:
+        add_rule(1)
+        await plane.set(table(1, 1, blocks=65536, held=(1 << 65536) - 1))
+        requests: list[Request] = []
+        asked(requests.append)
+        assert await plane.users(1) == 1
+        assert requests == [elements.all_rules()]
+
+    on_a_plane(work)
+
+
+def test_a_renewal_comes_between_two_tries_of_a_listing(
+    asked: Callable[[Callable[[Request], None]], None],
+) -> None:
+    """However often the blocks have to be listed, a lease does not wait for all of it."""
+
+    async def work(plane: Nftables) -> None:
+        put = table(1, 1)
+        await plane.set(put)
+
+        def interrupt(request: Request) -> None:
+            if request == elements.elements_of(layout.held_set(1)) and not renewing.done():
+                raise RefusedError(errno.EINTR)
+
+        asked(interrupt)
+        getting = asyncio.ensure_future(plane.get(1))
+        renewing = asyncio.ensure_future(plane.renew(1, put.version, put.deadline + 1))
+        state, _ = await asyncio.gather(getting, renewing)
+        assert state.table == msgspec.structs.replace(put, deadline=put.deadline + 1)
 
     on_a_plane(work)
 

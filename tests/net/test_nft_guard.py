@@ -15,7 +15,10 @@ import pytest
 
 from saru import config, nft
 from saru.config import Config, DataplaneKind, RulesMode
+from saru.dataplane import TableState
 from saru.dataplane.choice import made
+from saru.dataplane.nftables import Nftables
+from saru.errors import SaruError
 from saru.link import shared
 from saru.rules import install
 from saru.rules.guard import Guard
@@ -260,6 +263,22 @@ def test_a_flood_of_elements_is_no_loss_of_rules(director: Config, told: Told) -
         await told.until("the loss that came last", lambda: told.changes == [True, False, True])
         assert (await guard.status()).ok
 
+    asyncio.run(guarded(director, told, scenario))
+
+
+def test_it_leaves_the_blocks_unread(
+    director: Config, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To list them takes long, in the thread that renews leases."""
+
+    async def get(*_: object) -> TableState:
+        raise SaruError("nftables' rules change faster than a table can be listed")
+
+    async def scenario(_: Guard) -> None:
+        await told.until("its first word", lambda: told.changes)
+        assert told.changes == [True]
+
+    monkeypatch.setattr(Nftables, "get", get)
     asyncio.run(guarded(director, told, scenario))
 
 
