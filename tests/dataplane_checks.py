@@ -184,6 +184,7 @@ async def check_the_last_rule_gone_is_told_and_users_are_counted(subject: Subjec
     for _ in range(2):
         subject.name_id(18)
     assert await plane.get(18) == TableState(id=18, users=2)
+    assert [await plane.users(id_) for id_ in (18, 9999)] == [2, 0]
     assert TableState(id=18, users=2) in await plane.tables()
     for _ in range(2):
         subject.unname()

@@ -111,6 +111,9 @@ class Dataplane(Protocol):
     async def get(self, id: int) -> TableState:  # noqa: A002
         """What the kernel knows of `id`: no table and no users if it has never heard of it."""
 
+    async def users(self, id: int) -> int:  # noqa: A002
+        """How many rules name `id`: cheap, whatever its table, and no renewal waits long for it."""
+
     async def tables(self) -> list[TableState]:
         """All ids of this network namespace that have a table or users, in their order."""
 

@@ -151,6 +151,10 @@ class Module:
             return TableState(id=id)
         return message.state(answers[0])
 
+    async def users(self, id: int) -> int:  # noqa: A002
+        """How many rules name `id`."""
+        return (await self.get(id)).users
+
     async def tables(self) -> list[TableState]:
         """All ids of this network namespace that have a table or users, in their order."""
         request = message.encode(self._family, message.GET, NLM_F_REQUEST | NLM_F_DUMP, [])

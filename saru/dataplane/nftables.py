@@ -25,22 +25,27 @@ and `delete` wait moreover until no CPU goes by what they replaced (`grace`), if
 go: whoever is in the middle of a packet when blocks are only added finds too few of them at worst.
 Where that takes long, other calls go on meanwhile, and what is called at the same time waits
 together.
+
+Whoever does not hear whether the kernel has taken a change knows nothing from then on: the next
+call looks at the kernel anew, and waits for what that change may have let go.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-
-import msgspec
+from typing import TypeVar
 
 from saru import nft
 from saru.core.term import Version
-from saru.dataplane import Event, Table, TableState, elements, sets, usage
+from saru.dataplane import Event, Table, TableState, elements, plan, sets, usage
 from saru.dataplane.bounds import Clocks, bounds, read
 from saru.dataplane.grace import Grace
 from saru.dataplane.hurry import Hurry
@@ -51,9 +56,10 @@ from saru.dataplane.watch import watch
 from saru.errors import SaruError, StaleError
 
 TRIES = 20  # somebody else's transaction may come between as often as that
-ROOM = 0.002  # seconds; for the kernel, to make room in a set
+ROOM = 0.002  # seconds between listings; for the kernel, to make room in a set
+INSISTS = (True,) * TRIES + (False,) * TRIES  # whether a listing has to be whole, a try each
 
-PASSED = "the table's deadline has passed"
+T = TypeVar("T")
 Plan = Callable[[Table | None, int], Table]
 """From the table there is, and the time, to the one that shall be; raises what is against it."""
 
@@ -69,6 +75,10 @@ class _Kept:
     said: str = ""
     table: Table | None = None
     sure: bool = False
+
+
+class _AgainError(Exception):
+    """Somebody changed something during a listing, or it is not whole: list once more."""
 
 
 class Nftables:
@@ -89,6 +99,8 @@ class Nftables:
         self._generation = 0
         self._kept: dict[int, _Kept] = {}
         self._sure: set[int] = set()  # ids whose `_kept` holds for `_generation`
+        self._doubts = 0  # times that blocks may have been let go without anybody's waiting
+        self._settled = 0  # that many of them have been waited for since
 
     async def open(self) -> None:
         """Find nf_tables and libnftables. Raises OutageError if one is missing."""
@@ -115,20 +127,19 @@ class Nftables:
     async def set(self, table: Table) -> None:
         """Replace the table of `table.id` in one step; StaleError for an older version."""
 
-        def replace() -> bool:
+        def replace() -> tuple[None, bool]:
             there = self._replace(
-                table.id, lambda there, now: _succeeds(there, table, now), define=True
+                table.id, lambda there, now: plan.succeeds(there, table, now), define=True
             )
-            return _only_adds(there, table) or self._hurry.period()
+            return None, not plan.only_adds(there, table)
 
-        if not await self._turn.take(replace, waits=True):
-            await self._grace.period()
+        await self._change(replace)
 
     async def renew(self, id: int, version: Version, deadline: int) -> None:  # noqa: A002
         """Move the deadline of the table of `id`; StaleError unless `version` is the table's."""
 
         def moved(there: Table | None, now: int) -> Table:
-            return _moved(id, there, version, deadline, now)
+            return plan.moved(id, there, version, deadline, now)
 
         await self._turn.take(lambda: self._replace(id, moved), waits=True)
 
@@ -137,37 +148,77 @@ class Nftables:
 
         def remove() -> tuple[bool, bool]:
             there = self._delete(id)
-            return there, not there or self._hurry.period()
+            return there, there
 
-        there, let_go = await self._turn.take(remove, waits=True)
-        if not let_go:
-            await self._grace.period()
-        return there
+        return await self._change(remove)
 
     async def get(self, id: int) -> TableState:  # noqa: A002
         """What the kernel knows of `id`: `rejected` only from rules that count what they ask about.
 
         `expired`, `no_key` and packets per block nobody counts.
         """
-        return await self._turn.take(lambda: self._states([id])[0], waits=True)
+        (state,) = await self._listed(lambda whole: self._states([id], whole))
+        return state
+
+    async def users(self, id: int) -> int:  # noqa: A002
+        """How many rules name `id`; the rules alone are listed."""
+        return (await self._listed(lambda _: self._usage())).get(id, usage.NONE).users
 
     async def tables(self) -> list[TableState]:
         """All ids of this network namespace that have a table or users, in their order."""
-
-        def every() -> list[TableState]:
-            try:
-                ids = usage.ids(self._ask(elements.all_sets()))
-            except RefusedError as refusal:
-                if refusal.code != errno.ENOENT:
-                    raise
-                return []  # nobody has made table inet saru yet
-            return [state for state in self._states(ids) if state.table or state.users]
-
-        return await self._turn.take(every, waits=True)
+        ids = await self._listed(lambda _: self._ids())
+        states = await self._listed(lambda whole: self._states(ids, whole))
+        return [state for state in states if state.table or state.users]
 
     def events(self) -> AsyncIterator[Event]:
         """What happens to the tables from this call on."""
         return watch()
+
+    async def _listed(self, listing: Callable[[bool], T]) -> T:
+        """What a listing finds when nothing changes meanwhile.
+
+        A listing of many blocks takes a while. Each try has a turn of its own, so that a renewal
+        waits for one of them at most.
+        """
+        for whole in INSISTS:
+            with contextlib.suppress(_AgainError):
+                return await self._turn.take(partial(listing, whole), waits=True)
+            await asyncio.sleep(ROOM)
+        raise _too_fast()
+
+    async def _change(self, make: Callable[[], tuple[T, bool]]) -> T:
+        """Make a change, and return what it returns when no CPU goes by what was there before.
+
+        `make` says, too, whether anything was let go.
+        """
+
+        def made() -> tuple[T, int | None]:
+            result, lets_go = make()
+            doubts = self._doubts
+            if not lets_go and self._settled == doubts:
+                return result, None
+            with self._doubted():
+                if not self._hurry.period():
+                    return result, doubts
+            self._settled = max(self._settled, doubts)
+            return result, None
+
+        with self._doubted(asyncio.CancelledError):  # the thread goes on
+            result, doubts = await self._turn.take(made, waits=True)
+        if doubts is not None:
+            with self._doubted():
+                await self._grace.period()
+            self._settled = max(self._settled, doubts)
+        return result
+
+    @contextlib.contextmanager
+    def _doubted(self, failure: type[BaseException] = BaseException) -> Iterator[None]:
+        """What fails in here may have let blocks go, and nobody has waited for it."""
+        try:
+            yield
+        except failure:
+            self._doubts += 1
+            raise
 
     @property
     def _open(self) -> Netfilter:
@@ -177,7 +228,7 @@ class Nftables:
 
     # --- in the thread --------------------------------------------------------------------------
 
-    def _replace(self, id_: int, plan: Plan, *, define: bool = False) -> Table | None:
+    def _replace(self, id_: int, wanted: Plan, *, define: bool = False) -> Table | None:
         """Carry out a plan on what the kernel has at that moment; what that was."""
         only = True
         for _ in range(TRIES):
@@ -188,7 +239,7 @@ class Nftables:
                 continue
             there = kept.table
             clocks = self._clocks()
-            new = plan(there, clocks.boot)
+            new = wanted(there, clocks.boot)
             again = there if there is not None and there.version == new.version else None
             until = bounds(new.deadline, clocks)
             changes = sets.replacement(
@@ -199,9 +250,11 @@ class Nftables:
                 only = False
                 continue
             self._kept[id_] = _Kept(True, sets.comment(new), new, sure=True)
+            if not kept.sure:
+                self._doubts += 1  # blocks that were not listed have gone, a renewal's even
             if again is not None and self._clocks().boot >= again.deadline:
                 self._undo(new, again)
-                raise StaleError(PASSED)
+                raise StaleError(plan.PASSED)
             return there
         raise _too_fast()
 
@@ -213,7 +266,8 @@ class Nftables:
 
     def _delete(self, id_: int) -> bool:
         for _ in range(TRIES):
-            if self._look(id_).table is None:
+            # Not by a memory alone: the core would believe that nothing is held.
+            if self._look(id_).table is None and self._look_anew(id_).table is None:
                 return False
             if self._commit(sets.removal(id_)):
                 self._kept[id_] = _Kept(True, sure=True)
@@ -221,16 +275,22 @@ class Nftables:
         raise _too_fast()
 
     def _commit(self, changes: list[elements.Request]) -> bool:
-        """Make the changes. False if what they were made for is there no more: look again."""
+        """Make the changes. False if what they were made for is there no more: look again.
+
+        With any other failure the kernel may have made them, or not.
+        """
         try:
             self._open.commit(changes, self._generation)
-        except RefusedError as refusal:
-            if refusal.code not in (errno.ERESTART, errno.ENOENT, errno.EEXIST):
-                raise
+        except BaseException as failure:
             self._sure.clear()
-            if refusal.code != errno.ERESTART:
-                self._kept.clear()
-            return False
+            code = failure.code if isinstance(failure, RefusedError) else None
+            if code == errno.ERESTART:
+                return False
+            self._kept.clear()
+            if code in (errno.ENOENT, errno.EEXIST):
+                return False
+            self._doubts += 1
+            raise
         self._generation = self._generation % 0xFFFFFFFF + 1
         return True
 
@@ -238,27 +298,36 @@ class Nftables:
         """What the kernel has for an id, as sure as a transaction of this generation needs it."""
         if id_ in self._sure:
             return self._kept[id_]
-        return self._read([id_])[0]
+        return self._look_anew(id_)
 
-    def _read(self, ids: list[int], *, anew: bool = False) -> list[_Kept]:
+    def _look_anew(self, id_: int) -> _Kept:
+        for whole in INSISTS:
+            with contextlib.suppress(_AgainError):
+                return self._read([id_], whole)[0]
+            time.sleep(ROOM)
+        raise _too_fast()
+
+    # Each of these lists things once, and raises _AgainError if that has to be done again.
+
+    def _read(self, ids: list[int], whole: bool, *, anew: bool = False) -> list[_Kept]:
         """What the kernel has for some ids, all of one generation.
 
         Blocks are read again only if the comment beside them is another, or `anew`: nobody but this
-        program writes either.
+        program writes either. With `whole` as many as there should be; without it those that are
+        listed, for somebody may have taken some away.
         """
-        for _ in range(TRIES):
-            generation = self._open.generation()
-            if generation != self._generation:
-                self._generation = generation
-                self._sure.clear()
-            found = [self._kept_for(id_, anew) for id_ in ids]
-            if self._open.generation() == generation:
-                self._kept.update(zip(ids, found, strict=True))
-                self._sure.update(ids)
-                return found
-        raise _too_fast()
+        generation = self._open.generation()
+        if generation != self._generation:
+            self._generation = generation
+            self._sure.clear()
+        found = [self._kept_for(id_, whole, anew) for id_ in ids]
+        if self._open.generation() != generation:
+            raise _AgainError
+        self._kept.update(zip(ids, found, strict=True))
+        self._sure.update(ids)
+        return found
 
-    def _kept_for(self, id_: int, anew: bool) -> _Kept:
+    def _kept_for(self, id_: int, whole: bool, anew: bool) -> _Kept:
         try:
             listed = self._ask(elements.elements_of(until_set(id_)))
         except RefusedError as refusal:
@@ -272,7 +341,10 @@ class Nftables:
         known = self._kept.get(id_)
         if known is not None and known.said == said and not anew:
             return known
-        held = self._held(id_, sets.held_count(said))
+        answers = self._ask(elements.elements_of(held_set(id_)))
+        held = sets.held(chain.from_iterable(map(elements.numbers_in, answers)))
+        if whole and sets.held_count(said) not in (None, held.bit_count()):
+            raise _AgainError
         table = sets.table(id_, said, held)
         if table is None:
             raise SaruError(
@@ -283,83 +355,32 @@ class Nftables:
             True, said, table, sure=known is not None and known.sure and known.table == table
         )
 
-    def _held(self, id_: int, count: int | None) -> int:
-        """The bitmap of the held blocks, as many as there should be.
-
-        What is listed in the end, if it never comes to that: somebody took some away.
-        """
-        held = 0
-        for _ in range(TRIES):
-            answers = self._ask(elements.elements_of(held_set(id_)))
-            held = sets.held(chain.from_iterable(map(elements.numbers_in, answers)))
-            if count is None or held.bit_count() == count:
-                break
-            time.sleep(ROOM)
-        return held
-
     def _ask(self, request: elements.Request) -> list[elements.Message]:
-        """The answers to a list that did not change while it was made."""
-        for _ in range(TRIES):
-            try:
-                return self._open.ask(request)
-            except RefusedError as refusal:
-                if refusal.code != errno.EINTR:
-                    raise
-        raise _too_fast()
+        try:
+            return self._open.ask(request)
+        except RefusedError as refusal:
+            if refusal.code != errno.EINTR:
+                raise
+            raise _AgainError from None
 
-    def _states(self, ids: list[int]) -> list[TableState]:
-        found = self._read(ids, anew=True)
-        used = usage.usage(self._ask(elements.all_rules()))
+    def _ids(self) -> list[int]:
+        try:
+            return usage.ids(self._ask(elements.all_sets()))
+        except RefusedError as refusal:
+            if refusal.code != errno.ENOENT:
+                raise
+            return []  # nobody has made table inet saru yet
+
+    def _usage(self) -> dict[int, usage.Usage]:
+        return usage.usage(self._ask(elements.all_rules()))
+
+    def _states(self, ids: list[int], whole: bool) -> list[TableState]:
+        found = self._read(ids, whole, anew=True)
+        used = self._usage()
         return [
             used.get(id_, usage.NONE).state(id_, kept.table)
             for id_, kept in zip(ids, found, strict=True)
         ]
-
-
-def _succeeds(there: Table | None, new: Table, now: int) -> Table:
-    """The new table, if it may come after the one there is."""
-    if new.deadline - now > new.lease_max:
-        raise _too_far()
-    if there is None or new.version > there.version:
-        return new
-    if new.version < there.version:
-        raise StaleError("the version is older than the table's")
-    if now >= there.deadline:
-        raise StaleError(f"{PASSED}; only a newer version can replace it")
-    same = (new.blocks, new.seed) == (there.blocks, there.seed)
-    if not same or new.held & ~there.held:
-        raise SaruError(
-            "the kernel refuses: this version came before, and not with all of these blocks"
-        )
-    return new
-
-
-def _moved(id_: int, there: Table | None, version: Version, deadline: int, now: int) -> Table:
-    """The table with another deadline, if it is of the version and its own has not passed."""
-    if there is None:
-        raise StaleError(f"there is no table of id {id_} to renew")
-    if there.version != version:
-        raise StaleError("the table has another version")
-    if now >= there.deadline:
-        raise StaleError(PASSED)
-    if deadline - now > there.lease_max:
-        raise _too_far()
-    return msgspec.structs.replace(there, deadline=deadline)
-
-
-def _only_adds(there: Table | None, new: Table) -> bool:
-    """Whether the new table accepts all that the old one did, and for no shorter time."""
-    return (
-        there is not None
-        and (there.blocks, there.seed) == (new.blocks, new.seed)
-        and not there.held & ~new.held
-        and there.deadline <= new.deadline
-    )
-
-
-def _too_far() -> SaruError:
-    # The words are the module's, so that both read alike.
-    return SaruError("the kernel refuses: the deadline is further away than the longest lease")
 
 
 def _too_fast() -> SaruError:

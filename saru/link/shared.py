@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 import ipaddress
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from saru.config import Config, Link, LinkMode
@@ -143,10 +143,15 @@ def add_addresses(config: Config) -> list[str]:
         ]
 
 
-def remove_addresses(config: Config) -> list[str]:
-    """Take the VIPs off the interface. Returns what was done, a line each."""
+def remove_addresses(config: Config, before: Callable[[], None] | None = None) -> list[str]:
+    """Take the VIPs off the interface. Returns what was done, a line each.
+
+    `before` is called first, if there is such an interface at all.
+    """
     link = _link(config)
     with Interface(link.interface) as interface:
+        if before is not None:
+            before()
         return [
             f"{link.interface}: {address} removed"
             for address in _addresses(link)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -73,7 +74,11 @@ class Guard:
         self._carrier_news = asyncio.Event()
         self._able: bool | None = None  # as told: rules and carrier
         self._retired = False
-        # Left behind by a guard that could not put the VIPs back before it ended, or should not.
+        # Whoever changes the interface's addresses has it, in a thread that goes on when its task
+        # is cancelled.
+        self._addresses = threading.Lock()
+        # Made before the first VIP is taken off, gone when all are back on; left behind by a guard
+        # that could not put them back before it ended, or should not.
         self._off = config.daemon.run / "guard.vip-off"
 
     async def status(self) -> status.Guard:
@@ -148,13 +153,17 @@ class Guard:
 
     async def _link_back(self) -> None:
         """What the kernel has forgotten with the interface, unless the VIPs are off on purpose."""
-        if self._off.exists() or not await asyncio.to_thread(shared.is_up, self._config):
-            return
         try:
-            for line in await asyncio.to_thread(shared.up, self._config):
+            for line in await asyncio.to_thread(self._put_up):
                 logger.info("%s: %s: the interface is back", self._name, line)
         except SaruError as fault:
             self._say(f"cannot put the link in order: {fault}")
+
+    def _put_up(self) -> list[str]:
+        with self._addresses:
+            if self._retired or self._off.exists() or not shared.is_up(self._config):
+                return []
+            return shared.up(self._config)
 
     @property
     def _cut_off(self) -> str:
@@ -235,7 +244,7 @@ class Guard:
         rules: list[str] = []
         try:
             for number in self._ids:
-                if (await self._dataplane.get(number)).users == 0:
+                if await self._dataplane.users(number) == 0:
                     rules.append(f"no rule names id {number}")
             if compare:
                 return await asyncio.to_thread(self._compare, rules)
@@ -285,28 +294,57 @@ class Guard:
         if self._config.link is None:
             return
         try:
-            lines = await asyncio.to_thread(shared.remove_addresses, self._config)
-            if lines:
-                self._off.parent.mkdir(parents=True, exist_ok=True)
-                self._off.touch()
+            lines, unmarked = await asyncio.to_thread(self._take_off)
         except (SaruError, OSError) as fault:
             self._say(f"cannot take the VIP off: {fault}")
             return
         for line in lines:
             logger.warning("%s: %s: %s", self._name, line, why)
+        if unmarked:
+            self._say(f"nobody will put the VIP back (do it by `saru link up`): {unmarked}")
+
+    def _take_off(self) -> tuple[list[str], str]:
+        """Take the VIPs off. Returns what was done, and why it could not be marked, if so.
+
+        The mark comes first, so that it is there whatever happens in the middle: of one too many
+        nothing comes but addresses that are put where they are.
+        """
+        unmarked = ""
+
+        def mark() -> None:
+            nonlocal unmarked
+            try:
+                self._off.parent.mkdir(parents=True, exist_ok=True)
+                self._off.touch()
+            except OSError as fault:
+                unmarked = str(fault)
+
+        with self._addresses:
+            marked = self._off.exists()
+            lines = shared.remove_addresses(self._config, mark)
+            if not lines and not marked:
+                self._off.unlink(missing_ok=True)
+            return lines, unmarked if lines else ""
 
     async def _vips_on(self) -> bool:
         """Put back what was taken off; whether the VIPs are where they should be."""
-        if self._config.link is None or self._retired or not self._off.exists():
+        if self._config.link is None:
             return True
         try:
-            for line in await asyncio.to_thread(shared.add_addresses, self._config):
+            for line in await asyncio.to_thread(self._put_back):
                 logger.info("%s: %s: rules in place", self._name, line)
-            self._off.unlink(missing_ok=True)
         except (SaruError, OSError) as fault:
             self._say(f"cannot put the VIP back: {fault}")
             return False
         return True
+
+    def _put_back(self) -> list[str]:
+        with self._addresses:
+            if self._retired or not self._off.exists():
+                return []
+            lines = shared.add_addresses(self._config)
+            self._off.unlink(missing_ok=True)
+            return lines
 
     def _say(self, what: str) -> None:
         """Say what is wrong, once until all is well again."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import signal
 import socket
@@ -20,7 +21,9 @@ import pytest
 from saru import nft
 from saru.core.blocks import Sense
 from saru.core.settings import Division
-from saru.dataplane import EventKind, TableState, grace, hurry, layout, sets
+from saru.dataplane import EventKind, TableState, elements, grace, hurry, layout, sets
+from saru.dataplane.elements import Message, Request
+from saru.dataplane.netfilter import Netfilter, RefusedError
 from saru.dataplane.nftables import Nftables
 from saru.errors import OutageError, SaruError, StaleError
 from tests import dataplane_checks as checks
@@ -144,6 +147,133 @@ def test_a_block_that_was_not_listed_is_given_away_all_the_same(
     on_a_plane(work)
 
 
+@pytest.fixture
+def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[[SaruError], None]:
+    """Has the next transaction made, and its acknowledgement lost: an error comes instead."""
+    losses: list[SaruError] = []
+    commit = Netfilter.commit
+
+    def committed(link: Netfilter, changes: list[Request], generation: int) -> None:
+        commit(link, changes, generation)
+        if losses:
+            raise losses.pop()
+
+    monkeypatch.setattr(Netfilter, "commit", committed)
+    return losses.append
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A word for each grace period that is waited for."""
+    found: list[str] = []
+    wait = grace.wait
+
+    def waited() -> None:
+        found.append("waited")
+        wait()
+
+    monkeypatch.setattr(grace, "wait", waited)
+    return found
+
+
+LOSSES = [RefusedError(errno.ENOBUFS), OutageError("nf_tables does not answer")]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_a_table_whose_acknowledgement_was_lost_is_deleted(
+    lose: Callable[[SaruError], None], loss: SaruError
+) -> None:
+    """The first one of its id, so that the last that was known is that there is none."""
+
+    async def work(plane: Nftables) -> None:
+        nft.run(layout.definitions([1]))
+        assert await plane.delete(1) is False
+        lose(loss)
+        await refused(type(loss), str(loss), plane.set(table(1, 1, held=0b0110)))
+        assert "elements" in nft.run("list set inet saru held_1")
+        assert await plane.delete(1) is True
+        for name in (layout.until_set, layout.lease_set, layout.held_set):
+            assert "elements" not in nft.run(f"list set inet saru {name(1)}")
+
+    on_a_plane(work)
+
+
+def test_a_table_that_somebody_else_set_is_deleted() -> None:
+    """Whatever is remembered, the kernel is asked before it is said that there is none."""
+
+    async def work(plane: Nftables) -> None:
+        nft.run(layout.definitions([1]))
+        assert await plane.delete(1) is False
+        other = Nftables()
+        await other.open()
+        await other.set(table(1, 1))
+        await other.close()
+        assert await plane.delete(1) is True
+        assert "elements" not in nft.run("list set inet saru held_1")
+
+    on_a_plane(work)
+
+
+def test_who_does_not_hear_of_a_deletion_waits_at_the_next_one(
+    lose: Callable[[SaruError], None], waits: list[str]
+) -> None:
+    async def work(plane: Nftables) -> None:
+        await plane.set(table(1, 1))
+        waits.clear()
+        lose(RefusedError(errno.ENOBUFS))
+        await refused(RefusedError, "", plane.delete(1))
+        assert waits == []
+        assert await plane.delete(1) is False
+        assert waits == ["waited"]
+        assert await plane.delete(1) is False
+        assert waits == ["waited"]
+
+    on_a_plane(work)
+
+
+def test_a_wait_that_failed_is_made_up_for(
+    monkeypatch: pytest.MonkeyPatch, waits: list[str]
+) -> None:
+    async def work(plane: Nftables) -> None:
+        await plane.set(table(1, 1, held=0b0011))
+
+        def fails() -> None:
+            raise OutageError("nothing to wait by")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(grace, "wait", fails)
+            await refused(OutageError, "nothing", plane.set(table(1, 2, held=0b0001)))
+        waits.clear()
+        await plane.set(table(1, 3, held=0b0001))  # lets nothing go itself
+        await plane.set(table(1, 4, held=0b0011))
+        assert waits == ["waited"]
+
+    on_a_plane(work)
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_who_has_only_listed_blocks_waits_for_those_that_were_not_listed(
+    monkeypatch: pytest.MonkeyPatch, waits: list[str], renewed: bool
+) -> None:
+    """By the listing nothing is let go; the block that it left out is."""
+    put = table(1, 5, held=0b0111)
+    on_a_plane(lambda plane: plane.set(put))
+
+    async def work(plane: Nftables) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(sets, "held", lambda _: 0b0011)
+            assert (await plane.get(1)).table != put
+        waits.clear()
+        if renewed:
+            await plane.renew(1, put.version, put.deadline + 1)
+        await plane.set(table(1, 6, held=0b0011))
+        assert waits == ["waited"]
+        await plane.set(table(1, 7, held=0b0111))
+        assert waits == ["waited"]  # what it has put there itself it knows
+
+    on_a_plane(work)
+
+
 def test_a_race_between_two_is_lost_by_the_older_version() -> None:
     """Whatever the other did since this one last looked, the kernel is asked again."""
 
@@ -161,6 +291,57 @@ def test_a_race_between_two_is_lost_by_the_older_version() -> None:
             assert state.table is not None
             assert state.table.version.serial == serial + 1
         await other.close()
+
+    on_a_plane(work)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Request], None]], None]:
+    """Has something be told of each request before the kernel gets it; it may raise."""
+    ask = Netfilter.ask
+
+    def tell(hears: Callable[[Request], None]) -> None:
+        def told(link: Netfilter, request: Request) -> list[Message]:
+            hears(request)
+            return ask(link, request)
+
+        monkeypatch.setattr(Netfilter, "ask", told)
+
+    return tell
+
+
+def test_users_are_counted_without_a_look_at_the_blocks(
+    asked: Callable[[Callable[[Request], None]], None],
+) -> None:
+    async def work(plane: Nftables) -> None:
+        add_rule(1)
+        await plane.set(table(1, 1, blocks=65536, held=(1 << 65536) - 1))
+        requests: list[Request] = []
+        asked(requests.append)
+        assert await plane.users(1) == 1
+        assert requests == [elements.all_rules()]
+
+    on_a_plane(work)
+
+
+def test_a_renewal_comes_between_two_tries_of_a_listing(
+    asked: Callable[[Callable[[Request], None]], None],
+) -> None:
+    """However often the blocks have to be listed, a lease does not wait for all of it."""
+
+    async def work(plane: Nftables) -> None:
+        put = table(1, 1)
+        await plane.set(put)
+
+        def interrupt(request: Request) -> None:
+            if request == elements.elements_of(layout.held_set(1)) and not renewing.done():
+                raise RefusedError(errno.EINTR)
+
+        asked(interrupt)
+        getting = asyncio.ensure_future(plane.get(1))
+        renewing = asyncio.ensure_future(plane.renew(1, put.version, put.deadline + 1))
+        state, _ = await asyncio.gather(getting, renewing)
+        assert state.table == msgspec.structs.replace(put, deadline=put.deadline + 1)
 
     on_a_plane(work)
 

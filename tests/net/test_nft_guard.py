@@ -5,18 +5,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 
 from saru import config, nft
 from saru.config import Config, DataplaneKind, RulesMode
+from saru.dataplane import TableState
 from saru.dataplane.choice import made
+from saru.dataplane.nftables import Nftables
+from saru.errors import OutageError, SaruError
 from saru.link import shared
+from saru.link.interface import Interface
+from saru.link.shared import Address
 from saru.rules import install
 from saru.rules.guard import Guard
 from tests.net.netns import PATIENCE, ip
@@ -102,6 +110,11 @@ def director(tmp_path: Path, namespace: str) -> Iterator[Config]:  # noqa: ARG00
     shared.up(found)
     yield found
     shared.down(found)
+
+
+def mark(director: Config) -> Path:
+    """That VIPs have been taken off."""
+    return director.daemon.run / "guard.vip-off"
 
 
 def addresses() -> str:
@@ -261,6 +274,112 @@ def test_a_flood_of_elements_is_no_loss_of_rules(director: Config, told: Told) -
         assert (await guard.status()).ok
 
     asyncio.run(guarded(director, told, scenario))
+
+
+@pytest.mark.parametrize("way", ["add_addresses", "up"])
+def test_no_vip_comes_on_behind_one_who_watches_no_more(
+    director: Config, told: Told, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Somebody is about to put it on, after lost rules or a lost carrier, when the watch ends."""
+    begun, removed, done = threading.Event(), threading.Event(), threading.Event()
+    put, remove = getattr(shared, way), shared.remove_addresses
+
+    def putting(config: Config) -> list[str]:
+        begun.set()
+        removed.wait(0.5)  # in vain, if the two wait for each other as they should
+        try:
+            return cast(list[str], put(config))
+        finally:
+            done.set()
+
+    def removing(config: Config, before: Callable[[], None] | None = None) -> list[str]:
+        lines = remove(config, before)
+        removed.set()
+        return lines
+
+    async def scenario(guard: Guard) -> None:
+        if way == "up":
+            await told.until("its first word", lambda: told.changes == [True])
+            ip("link", "set", "eth0", "down")
+            await told.until("the loss", lambda: told.changes == [True, False])
+            ip("link", "set", "eth0", "up")
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
+        await guard.retire()
+        assert await asyncio.to_thread(done.wait, PATIENCE)
+        assert VIP not in addresses()
+        assert VIP6 not in addresses()
+        assert mark(director).exists()
+
+    if way == "add_addresses":
+        shared.remove_addresses(director, mark(director).touch)
+    monkeypatch.setattr(shared, way, putting)
+    monkeypatch.setattr(shared, "remove_addresses", removing)
+    asyncio.run(guarded(director, told, scenario))
+
+
+def test_one_who_fails_in_the_middle_of_taking_vips_off_leaves_that_to_the_next(
+    director: Config, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = Interface.remove_address
+
+    def fails(interface: Interface, address: Address) -> bool:
+        if str(address) == VIP6:
+            raise OutageError("eth0: cannot remove it")
+        return remove(interface, address)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Interface, "remove_address", fails)
+        asyncio.run(Guard(director, made(DataplaneKind.NFTABLES)).retire())
+    assert VIP not in addresses()
+    assert VIP6 in addresses()
+    asyncio.run(guarded(director, told, in_place(told)))
+    assert VIP in addresses()
+    assert not mark(director).exists()
+
+
+def test_vips_that_were_not_on_are_not_put_on(director: Config, told: Told) -> None:
+    shared.down(director)
+    asyncio.run(Guard(director, made(DataplaneKind.NFTABLES)).retire())
+    assert not mark(director).exists()
+    ip("link", "set", "eth0", "up", "name", "eth9")
+    asyncio.run(Guard(director, made(DataplaneKind.NFTABLES)).retire())
+    ip("link", "set", "eth9", "down", "name", "eth0")
+    assert "cannot take the VIP off: there is no interface eth0" in "\n".join(told.lines)
+    assert not mark(director).exists()
+
+
+def test_the_vip_goes_even_if_that_cannot_be_marked(
+    director: Config, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+    asyncio.run(Guard(director, made(DataplaneKind.NFTABLES)).retire())
+    assert VIP not in addresses()
+    assert "nobody will put the VIP back" in "\n".join(told.lines)
+
+
+def test_it_leaves_the_blocks_unread(
+    director: Config, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To list them takes long, in the thread that renews leases."""
+
+    async def get(*_: object) -> TableState:
+        raise SaruError("nftables' rules change faster than a table can be listed")
+
+    monkeypatch.setattr(Nftables, "get", get)
+    asyncio.run(guarded(director, told, in_place(told)))
+
+
+def in_place(told: Told) -> Callable[[Guard], object]:
+    """The scenario of a guard that finds all well."""
+
+    async def scenario(_: Guard) -> None:
+        await told.until("its first word", lambda: told.changes)
+        assert told.changes == [True]
+
+    return scenario
 
 
 async def guarded(director: Config, told: Told, scenario: Callable[[Guard], object]) -> None:
