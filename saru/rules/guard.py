@@ -156,12 +156,16 @@ class Guard:
         try:
             for line in await asyncio.to_thread(self._put_up):
                 logger.info("%s: %s: the interface is back", self._name, line)
-        except SaruError as fault:
+        except (SaruError, OSError) as fault:
             self._say(f"cannot put the link in order: {fault}")
 
     def _put_up(self) -> list[str]:
         with self._addresses:
             if self._retired or self._off.exists() or not shared.is_up(self._config):
+                return []
+            if not self._ok:  # not before the rules are back, and then they shall be put on
+                self._off.parent.mkdir(parents=True, exist_ok=True)
+                self._off.touch()
                 return []
             return shared.up(self._config)
 

@@ -395,3 +395,16 @@ async def guarded(director: Config, told: Told, scenario: Callable[[Guard], obje
         with contextlib.suppress(asyncio.CancelledError):
             await running
         await dataplane.close()
+
+
+def test_an_interface_that_is_back_before_the_rules_waits_for_them(
+    director: Config, told: Told
+) -> None:
+    shared.remove_addresses(director, lambda: None)
+    asyncio.run(Guard(director, made(DataplaneKind.NFTABLES))._link_back())
+    assert VIP not in addresses()
+    assert VIP6 not in addresses()
+    asyncio.run(guarded(director, told, in_place(told)))
+    assert VIP in addresses()
+    assert VIP6 in addresses()
+    assert not mark(director).exists()
