@@ -131,6 +131,22 @@ class Restarts:
         )
 
 
+def end(node: Node, *program: str) -> str:
+    """Have a node's daemon end as the unit does it for `systemctl restart`: it pauses, or leaves if
+    that is refused. Returns what the refusal said; empty without one.
+
+    `program` is what Python is told to run for `saru`, as it is installed now.
+    """
+    saru = [sys.executable, *(program or ("-m", "saru")), "--config", str(node.config), "pause"]
+    words = ["ip", "netns", "exec", node.namespace, *saru]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        node.stop()
+    else:
+        node.wait_ended()
+    return done.stderr
+
+
 def pause(node: Node) -> None:
     """Have a node's daemon pause, as `saru pause` does, or leave if it cannot; it has ended."""
     asked = state.Asked.by(config.load(node.config)).words()

@@ -12,14 +12,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from deploy.lab import cluster as clusters
+from deploy.lab import configuration
 from deploy.lab.cluster import Cluster
-from deploy.lab.configuration import Plan, Settings
+from deploy.lab.configuration import NAMESPACES, Places, Plan, Settings
 from deploy.lab.node import Node, wait_until
 from tests.ledger import Ledger
+from tests.net import restart
 from tests.net.probes import names, probing
 
 BLOCKS = 256
@@ -28,16 +31,16 @@ RATE = 1300
 
 
 @contextmanager
-def probed(cluster: Cluster) -> Iterator[Ledger]:
+def probed(cluster: Cluster, blocks: int = BLOCKS) -> Iterator[Ledger]:
     """A cluster that has settled; at the end everything is answered, and nothing was ever twice."""
     ledger = Ledger(names(cluster), prefix=f"settings {secrets.token_hex(4)} ")
     cluster.wait_settled()
-    with probing(cluster, ledger, BLOCKS, RATE):
-        wait_until("every block is answered", lambda: len(ledger.answered(0)) == BLOCKS)
+    with probing(cluster, ledger, blocks, RATE):
+        wait_until("every block is answered", lambda: len(ledger.answered(0)) == blocks)
         yield ledger
         cluster.wait_settled()
         since = time.monotonic_ns()
-        wait_until("every block is answered", lambda: len(ledger.answered(since)) == BLOCKS)
+        wait_until("every block is answered", lambda: len(ledger.answered(since)) == blocks)
     assert ledger.twice() == []
 
 
@@ -47,10 +50,21 @@ def waited(node: Node) -> bool:
     return status is not None and any(d.name == node.name and d.waited for d in status.directors)
 
 
-def change(node: Node, settings: Settings) -> None:
-    """What the operator does on one director: stop, edit, start, and wait until it takes part."""
-    node.stop()
+def edit(cluster: Cluster, node: Node, settings: Settings) -> None:
+    """Write a director's file with settings of its own; its daemon has not read it yet."""
     node.own = settings
+    places = Places(
+        authkeys=cluster.directory / "authkeys",
+        run=node.directory / "run",
+        state=node.directory / "state",
+    )
+    node.config.write_text(configuration.config(cluster.plan, node.name, places, settings))
+
+
+def change(cluster: Cluster, node: Node, settings: Settings) -> None:
+    """What the README says for one director: edit, restart, and wait until it takes part."""
+    edit(cluster, node, settings)
+    assert "cannot pause, for the configuration has changed in " in restart.end(node)
     node.start()
     node.wait_ready()
     wait_until(f"{node.name} is past its start-up wait", lambda: waited(node))
@@ -67,14 +81,25 @@ def switched_off(shape: Plan) -> Iterator[Cluster]:
         cluster.down()
 
 
+DEADTIMES = {
+    "shorter": (NAMESPACES, {"deadtime": "300ms"}),
+    "longer": (replace(NAMESPACES, deadtime=300), {"deadtime": "600ms", "initdead": "1300ms"}),
+}
+"""The times before, and what of them is changed."""
+
+
+@pytest.mark.parametrize("deadtime", DEADTIMES)
 @pytest.mark.parametrize("directors", [2, 3])
-def test_deadtime_and_blocks_are_changed_director_by_director(directors: int) -> None:
+def test_deadtime_and_blocks_are_changed_director_by_director(
+    directors: int, deadtime: str
+) -> None:
     """Two have no quorum, before and after."""
-    settings: Settings = {"times": {"deadtime": "300ms"}, "[id]": {"blocks": 2 * BLOCKS}}
-    shape = clusters.plan(directors, blocks=BLOCKS)
+    before, after = DEADTIMES[deadtime]
+    settings: Settings = {"times": after, "[id]": {"blocks": 2 * BLOCKS}}
+    shape = clusters.plan(directors, times=before, blocks=BLOCKS)
     with Cluster(f"saru-settings-{uuid.uuid4().hex[:6]}", shape) as cluster, probed(cluster):
         for node in cluster.directors:
-            change(node, settings)
+            change(cluster, node, settings)
 
 
 def test_a_voter_is_added() -> None:
@@ -86,7 +111,7 @@ def test_a_voter_is_added() -> None:
         with probed(cluster):
             cluster.boot(added.name)
             for node in old:
-                change(node, {})
+                change(cluster, node, {})
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["stopped first", "stopped last"])
@@ -99,7 +124,7 @@ def test_a_voter_is_removed(voters: int, first: bool) -> None:
         if first:
             removed.stop()
         for node in kept:
-            change(node, {"cluster": {"nodes": [one.name for one in kept]}})
+            change(cluster, node, {"cluster": {"nodes": [one.name for one in kept]}})
         if not first:
             removed.stop()
 
@@ -118,13 +143,13 @@ def test_a_pair_gets_a_witness(first: bool) -> None:
                 cluster.boot(witness.name)
                 since = time.monotonic_ns()
                 wait_until("all is answered", lambda: len(ledger.answered(since)) == BLOCKS)
-            change(pair[0], {})
+            change(cluster, pair[0], {})
             if first:
                 wait_until("the majority serves", lambda: pair[0].held() == BLOCKS)
                 status = pair[1].status()
                 assert status is not None
                 why = f"gives way to {pair[0].name}: its settings differ, and it has a majority"
                 assert f"{pair[1].name} {why}" in status.problems
-            change(pair[1], {})
+            change(cluster, pair[1], {})
             if not first:
                 cluster.boot(witness.name)

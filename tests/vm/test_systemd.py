@@ -265,6 +265,25 @@ def test_a_wrong_configuration_is_not_tried_again(walter: Walter) -> None:
     walter.run("mv /etc/saru/saru.conf.right /etc/saru/saru.conf")
 
 
+def test_a_restart_with_another_deadtime_is_a_farewell_and_a_start(walter: Walter) -> None:
+    """As the README says: the file is changed first, and then the service restarted."""
+    walter.run("systemctl start saru")
+    walter.holding()
+    left, began = walter.said("walter: leaves"), walter.said("walter: starts")
+    paused, went_on = walter.said("walter: pauses"), walter.said("walter: goes on")
+    change = "sed -i 's/^deadtime = .*/deadtime = \"4s\"/' /etc/saru/saru.conf"
+    walter.run(f"{change} && saru config check && systemctl restart saru")
+    why = "walter cannot pause, for the configuration has changed in times.deadtime"
+    assert walter.said(why) == 1
+    assert walter.said("walter: leaves") == left + 1
+    assert walter.said("walter: starts") == began + 1
+    assert (walter.said("walter: pauses"), walter.said("walter: goes on")) == (paused, went_on)
+    status = walter.holding()
+    assert [one["waited"] for one in status["directors"]] == [True]  # systemd has waited for it
+    assert walter.facts("ActiveState", "Result") == {"ActiveState": "active", "Result": "success"}
+    walter.run("systemctl stop saru")
+
+
 # The kernel notes every call of the function that writes its switch for hurried grace periods.
 TRACE = """
 cd /sys/kernel/debug/tracing
