@@ -13,7 +13,6 @@ import msgspec
 import pytest
 
 from saru.core.beat import Beat, Claim
-from saru.core.invariants import never_two
 from saru.core.settings import Division, Quorum, Settings, plus
 from tests.unit.cores import BLOCKS, DEADTIME, EVERYTHING, INITDEAD, KEEPALIVE, MS, Host, Link
 
@@ -303,27 +302,6 @@ def test_a_stopped_one_that_wakes_reads_first_what_the_others_have_said() -> Non
     link["a"].resume()
     assert not unheld(link, 5 * INITDEAD)
     assert not link["a"].accepts()
-
-
-def test_two_clusters_that_share_a_name_and_a_key_each_serve_by_themselves() -> None:
-    """Each has a majority of its own voters, and both may use the same terms."""
-    link = Link("abcxyz", voters="abc")
-    link.promised = False  # of all six: two clusters each hold everything
-    clusters = {names: voters(link, names) for names in ("abc", "xyz")}
-    for names, settings in clusters.items():
-        for name in names:
-            start(link, name, settings)
-
-    def whole(names: str) -> bool:
-        held = [link[name].accepts() for name in names]
-        never_two(dict(zip(names, held, strict=True)))
-        return sum(held) == EVERYTHING
-
-    link.until(lambda: whole("abc") and whole("xyz"))
-    for name in "bycz":
-        host = link[name]
-        host.do(lambda core, h=host: core.weigh(0, h.clock()))  # type: ignore[misc]
-        link.until(lambda h=host: not h.accepts() and whole("abc") and whole("xyz"))  # type: ignore[misc]
 
 
 # --- what a life before has left ------------------------------------------------------------------
