@@ -31,6 +31,10 @@ FAST = ("-O2", "-DNOBOUNDCHECK")
 PROVED = {
     "a fenced director comes back, a term change": "VERSIONS=2 LAPSES=1",
     "two blocks": "BLOCKS=2 VERSIONS=2 LAPSES=0",
+    "two blocks, beats under way": "BLOCKS=2 VERSIONS=2 LAPSES=0 DELAY",
+    "two blocks, beats under way, a fenced director comes back": (
+        "BLOCKS=2 VERSIONS=1 LAPSES=1 DELAY"
+    ),
     "beats under way, kernels that take their time": "VERSIONS=1 LAPSES=1 DELAY TWO_PHASE",
     "kernels that take their time, more versions": "VERSIONS=2 LAPSES=0 TWO_PHASE",
     "the old master is fenced and comes back": "FENCEABLE=1 HOLDER=0 VERSIONS=1 LAPSES=1",
@@ -46,7 +50,9 @@ PROVED = {
 
 # What takes longer: looked at too where SARU_MODEL_WIDE is set.
 WIDE = {
-    "two blocks, beats under way": "BLOCKS=2 VERSIONS=2 LAPSES=0 DELAY",
+    "two blocks, beats under way, kernels that take their time": (
+        "BLOCKS=2 VERSIONS=1 LAPSES=1 DELAY TWO_PHASE"
+    ),
     "a restart, more versions": "VERSIONS=2 LAPSES=0 RESTARTS=1 RESTARTERS=4",
 }
 LOOKED_AT = PROVED | WIDE if os.environ.get("SARU_MODEL_WIDE") else PROVED

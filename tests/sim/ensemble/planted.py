@@ -205,6 +205,7 @@ RANDOM: dict[str, tuple[Plant, bool, str]] = {
     "R5 unacknowledged versions": (grants.forget_unacknowledged, False, TWO),
     "R5 two steps": (grants.one_step, False, TWO),
     "fail-safe: all members": (one_vouch, True, TWO),
+    "R3 lapse": (no_lapse, True, UNSERVED),
 }
 
 # These take a script.
@@ -240,7 +241,6 @@ UNSEEN: dict[str, tuple[Plant, str]] = {
         "whose session has ended writes nothing; it takes an election node deleted by hand",
     ),
     "accounts: the newer counts": (late_accounts, "a session's reads do not go back"),
-    "R3 lapse": (no_lapse, "a session ends with its node, and is told so when it reads"),
     "R3 a new session": (same_session, "a new node is another session"),
     "fail-safe: nothing taken without ZooKeeper": (taken_without_proof, "nothing new is read"),
 }

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -16,16 +16,39 @@ from saru.core.peer import Peer, Sent
 from saru.core.settings import Settings
 from saru.core.term import Session, Term
 from saru.core.voter import Voter
-from tests.sim.planted.patch import instead, together
+from tests.sim.planted.patch import Plant, instead, together
 
 _init = Fences.__init__
 _count = Fences.count
 _fence = Mastership.fence
 _promised = Voter.promised
+_make = Promises.make
 
 no_silence = instead(Promises, silent_at=lambda _self, _peer: 0)
+short_silence = instead(
+    Promises,
+    silent_at=lambda self, peer: (
+        0 if peer.vouched_at is None else peer.vouched_at + self._settings.lease + 1
+    ),
+)
 no_fence = instead(Fences, count=lambda _self, _ask, _own, _peers, _sent, _now: False)
 no_promise = instead(Promises, forbid=lambda _self, _beat, _now: False)
+
+
+def _promise_for(part: Callable[[Settings], int]) -> Plant:
+    def make(self: Promises, node: str, session: Session, now: int) -> None:
+        _make(self, node, session, now)
+        session, _ = self._standing[node]
+        self._standing[node] = (session, now + part(self._settings))
+
+    return instead(Promises, make=make)
+
+
+half_a_promise = _promise_for(lambda settings: settings.lease // 2)
+promise_of_a_lease = _promise_for(lambda settings: settings.lease)
+answers_of_a_lease = instead(Settings, answer_age=property(lambda self: self.lease))
+answers_too_old = instead(Settings, answer_age=property(lambda self: self.lease_plus))
+woken_late = instead(Voter, times=lambda self, _asks: self.promises.ends())
 
 
 def _init_one_less(self: Fences, settings: Settings, term: Term, voters: int, needed: int) -> None:

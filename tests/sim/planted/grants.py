@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from saru.core.action import Push
-from saru.core.beat import Allocation
+from saru.core.beat import Allocation, Report
 from saru.core.coordinator import Coordinator
 from saru.core.granting import Director, Lookup, Standing, _Ledger
 from saru.core.holding import Holding
@@ -21,6 +21,8 @@ from tests.sim.planted.patch import Plant, instead, together
 _director = Mastership.director
 _may_hold = _Ledger.may_hold
 _take = Holding.take
+_current = _Ledger.current
+_let_go = Holding.let_go
 
 
 # --- what a director takes ------------------------------------------------------------------------
@@ -82,6 +84,21 @@ def _take_of_any_session(
 nameless_grants = instead(Holding, take=_take_of_any_session)
 
 
+def _report_before_set(self: Holding) -> Report:
+    return Report(self.id, self.taking or self.taken, None)
+
+
+said_before_set = instead(Holding, report=_report_before_set)
+
+
+def _let_go_and_forget(self: Holding) -> int:
+    self.newest = None
+    return _let_go(self)
+
+
+newest_forgotten = instead(Holding, let_go=_let_go_and_forget)
+
+
 # --- what a master gives, and to whom -------------------------------------------------------------
 
 
@@ -124,6 +141,25 @@ old_report = _seen(_fresh)
 report_of_any_term = _seen(_in_term)
 
 
+def _director_wherever(self: Mastership, peer: Peer, library: Library, now: int) -> Director:
+    """Who is not in the term may be given blocks all the same; his report counts for nothing."""
+    seen, beat = _director(self, peer, library, now), peer.beat
+    if seen.standing is not Standing.UNKNOWN or beat is None:
+        return seen
+    leased = beat.lease_left > 0 and beat.able and peer.contact(now, self._settings.lease)
+    return msgspec.structs.replace(seen, joined=beat.joined and leased, grantable=leased)
+
+
+receiver_of_any_term = instead(Mastership, director=_director_wherever)
+
+
+def _others_and_witnesses(self: Mastership) -> list[Peer]:
+    return list(self._peers.values())
+
+
+witnesses_too = instead(Mastership, _others=_others_and_witnesses)
+
+
 def _director_unheard(self: Mastership, peer: Peer, library: Library, now: int) -> Director:
     seen = _director(self, peer, library, now)
     if seen.standing is Standing.UNKNOWN:
@@ -143,6 +179,33 @@ def _may_hold_acknowledged(self: _Ledger, director: Director, lookup: Lookup) ->
 
 
 forget_unacknowledged = instead(_Ledger, may_hold=_may_hold_acknowledged)
+
+
+def _may_hold_granted(self: _Ledger, director: Director, lookup: Lookup) -> int:
+    """What he says that he holds does not count, what he has not acknowledged does."""
+    held = self.__dict__.setdefault("reported", {})[director.node] = _may_hold(
+        self, director, lookup
+    )
+    report = self.report(director)
+    if director.standing is not Standing.REPORTED or report is None or self.wants:
+        return held
+    granted = 0
+    for allocation in self.issued:
+        if report.taken is None or allocation.version > report.taken:
+            granted |= allocation.bitmap(director.node, director.session)
+    return granted
+
+
+def _current_reported(
+    self: _Ledger, directors: Iterable[Director], _may: dict[str, int]
+) -> dict[str, tuple[Session, int]] | None:
+    """The first version keeps reported holders all the same: that is another rule."""
+    return _current(self, directors, self.__dict__["reported"])
+
+
+forget_reports = together(
+    instead(_Ledger, may_hold=_may_hold_granted), instead(_Ledger, current=_current_reported)
+)
 
 
 def _may_hold_nothing(self: _Ledger, director: Director, _lookup: Lookup) -> int:

@@ -29,10 +29,14 @@ RANDOM: dict[str, tuple[Plant, int, str]] = {
     "R2 the kernel's deadline is the lease": (leases.deadline_beyond_lease, 3, TWO),
     "R3 a master resigns": (leases.no_resignation, 3, UNSERVED),
     "R5 report": (grants.no_report, 3, TWO),
+    "R5 that it does not hold b": (grants.forget_reports, 3, TWO),
+    "R5 acknowledged when SET has returned": (grants.said_before_set, 3, TWO),
+    "R5 a witness cannot hold blocks": (grants.witnesses_too, 3, UNSERVED),
     "R5 unacknowledged versions": (grants.forget_unacknowledged, 3, TWO),
     "R5 two steps": (grants.one_step, 3, TWO),
     "R6 as a whole": (fences.no_fence, 3, UNSERVED),
     "R6 silence": (fences.no_silence, 3, TWO),
+    "R6 silence of L+, not L": (fences.short_silence, 3, TWO),
     "R6 one of the promises": (fences.one_promise_less, 3, TWO),
     "R7 nothing said before the tables are gone": (hosts.said_too_early, 3, TWO),
     "the kernel's deadline": (hosts.no_deadline, 3, TWO),
@@ -76,7 +80,14 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
         TWO,
     ),
     "R6 freshness": (fences.no_freshness, on_fences.a_promise_from_long_ago, TWO),
+    "R6 answers of L(1-2rho), not L+": (
+        fences.answers_too_old,
+        on_fences.a_promise_that_has_run_out,
+        TWO,
+    ),
     "R6 promise": (fences.no_promise, on_fences.a_promise_taken_back, TWO),
+    "R6 promise for long enough": (fences.half_a_promise, on_fences.a_promise_taken_back, TWO),
+    "R6 nobody waits for a tick": (fences.woken_late, on_leases.deaf_and_then_mute, UNSERVED),
     "R6 newer sessions barred": (
         fences.newer_session_allowed,
         on_fences.a_session_that_nobody_tells_of,
@@ -169,5 +180,22 @@ UNSEEN: dict[str, tuple[Plant, str]] = {
     "R1 the session named": (
         leases.any_session_vouched,
         "R6's silence is of any session: when a fence is found, vouches for all have run out",
+    ),
+    "R5 the receiver in the term": (
+        grants.receiver_of_any_term,
+        "follows from the other rules: he is planned for only by what he got in the term, and there"
+        " is no way back; a master in contact with a higher term resigns before it gives anything",
+    ),
+    "R5 newer than any, before a lapse too": (
+        grants.newest_forgotten,
+        "saves the kernel a table: a version of before names no later session, and gives nothing",
+    ),
+    "R6 promise for L+, not L": (
+        fences.promise_of_a_lease,
+        "drift is allowed for twice: the answer counts for L(1-2rho) only",
+    ),
+    "R6 answers of L(1-2rho), not L": (
+        fences.answers_of_a_lease,
+        "drift is allowed for twice: the promise is for L+",
     ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from saru.core.beat import Beat, Message, Role
 from saru.core.term import Session
-from tests.sim.scripts.steps import SLOW, answers, beats, flap, names, promised
+from tests.sim.scripts.steps import SLOW, answers, beats, flap, names, promised, weigh
 from tests.unit.cores import DEADTIME, INITDEAD, KEEPALIVE, MS, Link
 
 
@@ -66,8 +66,9 @@ def a_promise_from_long_ago() -> None:
 def a_promise_taken_back() -> None:
     """R6: b and d promise to fence c; for a moment the master asks for it no more, then again.
 
-    Meanwhile e and f have not heard c for long, and g has never heard that c is to be fenced: c's
-    lease goes over from e, f and g to b, d and g, if b and d do not keep their promise.
+    That it asks again b and d do not hear. e and f have not heard c for long, and g has never heard
+    that c is to be fenced: c's lease goes over from e, f and g to b, d and g, if b and d do not
+    keep their promise, or not for as long as the master counts on it.
     """
     link = Link("abcdefg").settled()
     a = link["a"]
@@ -92,7 +93,60 @@ def a_promise_taken_back() -> None:
     for voter in "bd":
         link.deliver(voter, said[-1])
     link.one_way("a", "c")
+    link.run(2 * link.delay)
+    for voter in "bd":
+        link.one_way("a", voter)
     assert link["c"].accepts()
+    link.run(DEADTIME)
+
+
+def a_promise_that_has_run_out() -> None:
+    """R6: clocks are as wrong as can be. b, a witness, promises to fence c, which a asks for.
+
+    Then a gets a beat of c that is long on its way, and asks no more for two keepalives. That it
+    does again b and d do not hear. e, which heard c last just after b's promise, promises when b is
+    just free to vouch for c, and does. a was stopped for a moment, and reads e's promise first.
+    """
+    rates = {"a": 0.99, "b": 1.01, "c": 0.99, "e": 1.01}
+    link = Link("abcde", witnesses="b", rates=rates, delay=MS // 10)
+    a, c = link["a"], link["c"]
+    a.start()
+    link.run(30 * MS)  # or others would be past their wait before it
+    for name in "bcde":
+        link[name].start()
+    link.until(lambda: all(link[name].accepts() for name in "acde"))
+    link.one_way("c", "b")
+    link.run(3 * DEADTIME)
+    seq = a.core.seq
+    link.until(lambda: a.core.seq > seq)
+    link.run(2 * link.delay)
+    weigh(link, "c", 99)  # a beat, and one that names a's newest
+    link.run(2 * link.delay)
+    for one, other in ("ac", "ca"):
+        link.one_way(one, other)
+    link.until(lambda: promised(link, "a", "b", "c"))
+    asked = a.core.sent.time(answers(link, "a", "b")[0])
+    assert asked is not None
+    link.one_way("b", "a")
+    link.mend("c", "b")
+    link.run(4 * link.delay)
+    link.deliver("a", beats(link, "c")[-1])
+    link.run(3 * link.delay)
+    weigh(link, "c", 50)
+    link.run(2 * link.delay)
+    link.one_way("c", "e")
+    link.run(3 * KEEPALIVE // 2)
+    for voter in "bd":
+        link.one_way("a", voter)
+    link.run(asked + DEADTIME - a.clock() - MS)
+    a.pause()
+    for voter in "de":
+        link.one_way(voter, "a")
+    link.run(asked + link.settings.lease_plus - a.clock() - MS)
+    assert c.accepts()
+    a.inbox.clear()  # its timers
+    a.paused = False
+    link.deliver("a", beats(link, "e")[-1])
     link.run(DEADTIME)
 
 
