@@ -32,6 +32,8 @@ AGAIN = 0.2
 """Seconds between two questions on a connection that stays."""
 LATE = 0.9
 """Seconds; a connection that took longer had its first packet lost."""
+OTHERS = 100
+"""Open files beside those of connections."""
 BUSY = {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
 
 
@@ -74,10 +76,12 @@ class Talk:
 class Traffic:
     """One loop for everything. Times are CLOCK_MONOTONIC in seconds."""
 
-    def __init__(self, target: tuple[str, int], rate: float, staying: int) -> None:
+    def __init__(self, target: tuple[str, int], rate: float, staying: int, most: int) -> None:
+        """`most`: how many connections there may be at a time; others wait for their turn."""
         self.counts = Counts()
         self._target = target
         self._pause = 1 / rate
+        self._most = most
         self._talks: dict[int, Talk] = {}
         self._poll = select.epoll()
         self._ports = self._free_ports()
@@ -120,7 +124,7 @@ class Traffic:
         ready = False
         while self._open:
             now = time.monotonic()
-            while due <= now:
+            while due <= now and len(self._talks) < self._most:
                 self._begin(stays=False)
                 due += self._pause
             if again <= now:
@@ -129,7 +133,8 @@ class Traffic:
             if not ready and all(t.asked for t in self._talks.values() if t.stays):
                 ready = True
                 print("ready", flush=True)
-            self._wait(max(0.0, min(due, again) - time.monotonic()))
+            soon = due if len(self._talks) < self._most else again
+            self._wait(max(0.0, min(soon, again) - time.monotonic()))
         self.counts.seconds = time.monotonic() - begun
         self._finish()
 
@@ -203,7 +208,7 @@ def main(words: list[str]) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     vip, port, rate, staying = words
-    traffic = Traffic((vip, int(port)), float(rate), int(staying))
+    traffic = Traffic((vip, int(port)), float(rate), int(staying), most - OTHERS)
     traffic.run()
     json.dump(asdict(traffic.counts), sys.stdout)
 
