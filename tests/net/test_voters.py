@@ -25,10 +25,11 @@ CALM = Times(keepalive=300, deadtime=3000, initdead=6150, join_delay=0)
 # A restart is three programs of Python here (rules, link, daemon), and this machine may be busy.
 LONG = Times(keepalive=1000, deadtime=10_000, initdead=20_500, join_delay=0)
 GAP = 2.0
-"""Seconds for which a block may go unanswered in a rolling restart. Nothing moves in one, so nobody
-needs any of them; but where the machine is busy a probe may be lost, and the next one of its block
-be late. It is a fifth of the lease: a table that runs out is noticed, and so is one that is not
-there from one daemon's end to the next one's start."""
+"""Seconds for which a block may go unanswered in a rolling restart; a fifth of the lease.
+
+Nothing moves in one, so nobody needs any of them; but where the machine is busy a probe may be
+lost, and the next one of its block be late.
+"""
 # The start of a daemon fits into the lease, and its wait does not take too long.
 LASTING = Times(keepalive=600, deadtime=6000, initdead=12_300, join_delay=0)
 
