@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -35,6 +35,8 @@ LASTING = {
 """What goes on for as long as an option says, and may take so much longer than other tests."""
 SINGLE = ("sim", *LONG)
 """Directories and files whose tests share nothing: any worker may have any of them."""
+FIGURES = "figures"
+"""The property of a test in which a line of its figures comes from a worker."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +59,44 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: nothing else runs in this checkout meanwhile")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(AtOnce(config), "failures-at-once")
+        config.pluginmanager.register(Figures(), "figures")
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tells what a test has measured or counted: it is shown when the run ends, however it ends.
+
+    What a test prints is shown if it fails, and only then.
+    """
+
+    def tell(text: str) -> None:
+        print(text)
+        record_property(FIGURES, text)
+
+    return tell
+
+
+class Figures:
+    """Shows the figures of all tests before the run's summary."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """The report of a test's end has all that the test has told."""
+        if report.when != "teardown":
+            return
+        for name, text in report.user_properties:
+            if name == FIGURES:
+                lines = str(text).splitlines()
+                self._told.append("\n  ".join((f"{report.nodeid}:", *lines)))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """A section of its own."""
+        if self._told:
+            terminalreporter.section(FIGURES)
+            for text in self._told:
+                terminalreporter.write_line(text)
 
 
 class AtOnce:

@@ -10,24 +10,28 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.stalls import PRIORITY, Stalls
 
 HERE = Path(__file__).parent
-DEAREST = 3
-"""Times a signature: what a false beat may cost here. The promise is 2; the rest is for noise."""
+DEAREST = 2
+"""Times a signature: what a false beat may cost, as promised. It is a ratio of CPU times, taken in
+turn, and the median of many rounds: other work on the machine takes part in both sides."""
 
 
-def test_what_a_false_beat_costs(tmp_path: Path) -> None:
-    words = [sys.executable, str(HERE / "reject"), "--rounds", "15", "--json", str(tmp_path / "f")]
+def test_what_a_false_beat_costs(tmp_path: Path, figures: Callable[[str], None]) -> None:
+    words = [sys.executable, str(HERE / "reject"), "--rounds", "45", "--json", str(tmp_path / "f")]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
-    figures = json.loads((tmp_path / "f").read_text())
-    assert figures["worst"] == max(
-        kind["ratio"] for kinds in figures["voters"].values() for kind in kinds.values()
+    found = json.loads((tmp_path / "f").read_text())
+    assert found["worst"] == max(
+        kind["ratio"] for kinds in found["voters"].values() for kind in kinds.values()
     )
-    assert f"worst ratio: {figures['worst']:.2f}; reach: at most 2" in done.stdout
-    assert figures["worst"] <= DEAREST
+    said = f"worst ratio: {found['worst']:.2f}; reach: at most {DEAREST}"
+    assert said in done.stdout
+    figures(said)
+    assert found["worst"] <= DEAREST
 
 
 def test_what_a_daemon_costs(tmp_path: Path) -> None:

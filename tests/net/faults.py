@@ -167,7 +167,7 @@ def hogged(_: Cluster, __: Node, ___: random.Random) -> Fault:
             one.kill()
             one.wait()
 
-    return Fault("every core hogged", (), begin, end)
+    return Fault("every core hogged", (), begin, end, hogs=True)
 
 
 KINDS: tuple[Make, ...] = (

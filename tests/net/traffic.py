@@ -5,7 +5,8 @@
 
 Makes RATE TCP connections a second, each from a port of its own, each for one question, and keeps
 STAYING others and asks them again and again. Prints `ready` when all that stay are there. With its
-standard input it ends, and prints JSON, the `Counts`.
+standard input it ends, and prints JSON, the `Counts`. What it is late with it makes up for, but
+not what it could not make because a connection before had the port.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ AGAIN = 0.2
 """Seconds between two questions on a connection that stays."""
 LATE = 0.9
 """Seconds; a connection that took longer had its first packet lost."""
+OTHERS = 100
+"""Open files beside those of connections."""
 BUSY = {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
 
 
@@ -38,8 +41,12 @@ BUSY = {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
 class Counts:
     """What became of it all."""
 
+    seconds: float = 0.0
+    """For how long it made new connections."""
     asked: int = 0
     """New connections begun."""
+    skipped: int = 0
+    """Those that were due, and whose port was not free."""
     answered: int = 0
     refused: int = 0
     """Broken off, at any time, by the other side."""
@@ -69,10 +76,12 @@ class Talk:
 class Traffic:
     """One loop for everything. Times are CLOCK_MONOTONIC in seconds."""
 
-    def __init__(self, target: tuple[str, int], rate: float, staying: int) -> None:
+    def __init__(self, target: tuple[str, int], rate: float, staying: int, most: int) -> None:
+        """`most`: how many connections there may be at a time; others wait for their turn."""
         self.counts = Counts()
         self._target = target
         self._pause = 1 / rate
+        self._most = most
         self._talks: dict[int, Talk] = {}
         self._poll = select.epoll()
         self._ports = self._free_ports()
@@ -100,6 +109,7 @@ class Traffic:
         except OSError as error:
             one.close()
             if error.errno in BUSY:
+                self.counts.skipped += not stays
                 return
             raise
         one.connect_ex(self._target)
@@ -110,11 +120,11 @@ class Traffic:
     def run(self) -> None:
         """Until standard input ends."""
         self._poll.register(sys.stdin, select.EPOLLIN | select.EPOLLHUP)
-        due = again = time.monotonic()
+        begun = due = again = time.monotonic()
         ready = False
         while self._open:
             now = time.monotonic()
-            while due <= now:
+            while due <= now and len(self._talks) < self._most:
                 self._begin(stays=False)
                 due += self._pause
             if again <= now:
@@ -123,7 +133,9 @@ class Traffic:
             if not ready and all(t.asked for t in self._talks.values() if t.stays):
                 ready = True
                 print("ready", flush=True)
-            self._wait(max(0.0, min(due, again) - time.monotonic()))
+            soon = due if len(self._talks) < self._most else again
+            self._wait(max(0.0, min(soon, again) - time.monotonic()))
+        self.counts.seconds = time.monotonic() - begun
         self._finish()
 
     def _wait(self, seconds: float) -> None:
@@ -196,7 +208,7 @@ def main(words: list[str]) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     vip, port, rate, staying = words
-    traffic = Traffic((vip, int(port)), float(rate), int(staying))
+    traffic = Traffic((vip, int(port)), float(rate), int(staying), most - OTHERS)
     traffic.run()
     json.dump(asdict(traffic.counts), sys.stdout)
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from saru.core.action import Change
@@ -27,10 +29,10 @@ UNSEEN_RUNS = 30
 SEEN = (Change.LAPSED, Change.FENCED, Change.MASTER, Change.RESIGNED, Change.FAILSAFE, Change.LEFT)
 
 
-def test_never_two_and_every_block_held_again() -> None:
+def test_never_two_and_every_block_held_again(figures: Callable[[str], None]) -> None:
     total = all_runs(run, RUNS)
     seen = {change.value: total[change] for change in SEEN}
-    print(f"{sum(RUNS.values()) * TIMES} runs saw {seen}")
+    figures(f"{sum(RUNS.values()) * TIMES} runs saw {seen}")
     assert all(seen.values()), f"the runs are too tame to prove anything: {seen}"
 
 

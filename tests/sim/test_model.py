@@ -14,6 +14,7 @@ import resource
 import shlex
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,9 @@ def complete(said: str) -> bool:
 
 
 @pytest.mark.parametrize("instance", LOOKED_AT)
-def test_never_two(instance: str, tmp_path: Path) -> None:
+def test_never_two(instance: str, tmp_path: Path, figures: Callable[[str], None]) -> None:
     said = search(LOOKED_AT[instance], tmp_path, how=FAST)
+    figures(f"{found(said, 'states, stored')} states, {found(said, 'transitions')} steps")
     assert "errors: 0" in said, said
     assert complete(said), said
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -41,10 +42,10 @@ SEEN = {
 }
 
 
-def test_never_two_and_every_block_held_again() -> None:
+def test_never_two_and_every_block_held_again(figures: Callable[[str], None]) -> None:
     total = all_runs(run, RUNS)
     seen = {name: total[key] for name, key in SEEN.items()}
-    print(f"{sum(RUNS.values()) * TIMES} runs saw {seen}")
+    figures(f"{sum(RUNS.values()) * TIMES} runs saw {seen}")
     assert all(seen.values()), f"the runs are too tame to prove anything: {seen}"
 
 
