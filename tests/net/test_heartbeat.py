@@ -14,7 +14,7 @@ import pytest
 
 from saru import config
 from saru.config.authkeys import Keys
-from saru.core.beat import Allocation, Beat, Grant, Heard, Message, Role
+from saru.core.beat import Allocation, Beat, Grant, Heard, Message
 from saru.core.settings import Division
 from saru.core.share import Order
 from saru.core.term import Session, Term, Version
@@ -22,6 +22,7 @@ from saru.errors import OutageError
 from saru.membership.heartbeat import HeartbeatMembership
 from saru.wire.codec import Codec
 from tests.net.netns import Host, Network, eventually, network
+from tests.unit.statements import a_beat
 
 KEYS = Keys(signing=1, secrets={1: b"ultramonkey"})
 DIVISIONS = (Division(1, 65536, 0),)
@@ -56,27 +57,7 @@ class Director:
     def send(self) -> Beat:
         """Send a beat; what was sent."""
         self.seq += 1
-        beat = Beat(
-            node=self.name,
-            session=Session(1, 1),
-            seq=self.seq,
-            settings=bytes(28),
-            term=None,
-            role=Role.FOLLOWER,
-            hears=False,
-            waited=True,
-            joined=False,
-            able=True,
-            left=False,
-            weight=100,
-            lease_left=0,
-            heard=(),
-            asks=(),
-            promises=(),
-            reports=(),
-            offers=(),
-            wants=(),
-        )
+        beat = a_beat(self.name, seq=self.seq, settings=bytes(28))
         self.host.call(lambda: self.membership.send(beat))
         return beat
 

@@ -17,7 +17,6 @@ bounds in the kernel's table is in tests/net/test_nft_deadline.py.
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable
 
@@ -26,15 +25,9 @@ import pytest
 from deploy.lab import cluster as clusters
 from deploy.lab.cluster import Cluster
 from tests import storm
-from tests.bench.stalls import Stalls
 from tests.net.faults import KINDS, kinds
-from tests.net.orders import Orders
-from tests.net.probes import names, probing
-from tests.net.restart import Restarts
+from tests.net.stormed import BLOCKS, RATE, rage
 
-BLOCKS = 256
-RATE = 1300
-"""Probes a second: each block five times."""
 ALLOWED, BUSY = 6.0, 12.0
 """Seconds beyond a bound. There are daemons, rules and links to be started, all of them programs of
 Python, and two processors for them, for the packets of all, and for what else is being tested."""
@@ -45,37 +38,30 @@ def test_never_two(
     directors: int, request: pytest.FixtureRequest, figures: Callable[[str], None]
 ) -> None:
     seed = storm.seed(request.config)
-    name = f"saru-nemesis-{uuid.uuid4().hex[:6]}"
-    with Cluster(name, clusters.plan(directors, blocks=BLOCKS)) as cluster, Stalls() as stalls:
-        cluster.wait_settled()
-        times = cluster.plan.times
-        keepalive, deadtime = times.keepalive / 1000, times.deadtime / 1000
-        ledger = storm.LastingLedger(names(cluster), prefix=f"{name} ")
-        orders, restarts = Orders(cluster), Restarts()
-        planned = (
-            *(restarts.killed, restarts.paused, restarts.suspended),
-            *(orders.drained, orders.weighed, orders.left),
+    shape = clusters.plan(directors, blocks=BLOCKS)
+    keepalive, deadtime = shape.times.keepalive / 1000, shape.times.deadtime / 1000
+    limits = storm.Limits(
+        whole=storm.bound(keepalive, deadtime, shape.times.initdead / 1000),
+        outage=storm.outage(keepalive, deadtime),
+        period=BLOCKS / RATE,
+        allowed=ALLOWED,
+        busy=BUSY,
+    )
+    with Cluster(f"saru-nemesis-{uuid.uuid4().hex[:6]}", shape) as cluster:
+        seconds = float(request.config.getoption("--nemesis"))
+        figures(
+            rage(
+                cluster,
+                lambda orders, restarts: kinds(
+                    cluster,
+                    (
+                        *KINDS,
+                        *(restarts.killed, restarts.paused, restarts.suspended),
+                        *(orders.drained, orders.weighed, orders.left),
+                    ),
+                ),
+                limits,
+                seed,
+                seconds,
+            )
         )
-        rounds = storm.Storm(
-            kinds=kinds(cluster, (*KINDS, *planned)),
-            deadtime=deadtime,
-            ledger=ledger,
-            blocks=BLOCKS,
-            settled=cluster.wait_settled,
-            chance=random.Random(seed),
-            directors=cluster.nodes,
-            limits=storm.Limits(
-                whole=storm.bound(keepalive, deadtime, times.initdead / 1000),
-                outage=storm.outage(keepalive, deadtime),
-                period=BLOCKS / RATE,
-                allowed=ALLOWED,
-                busy=BUSY,
-            ),
-            stood_still=stalls.worst,
-            mend=orders.undo,
-            forget=ledger.forget,
-        )
-        with probing(cluster, ledger, BLOCKS, RATE):
-            rounds.rage(float(request.config.getoption("--nemesis")))
-        rounds.check()
-        figures(f"{rounds.summary()}\n{orders}; {restarts.summary(cluster)}")

@@ -7,7 +7,6 @@ tests/run tests/net/test_nemesis_zookeeper.py --nemesis-seed 17            the s
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable
 
@@ -17,15 +16,9 @@ from deploy.demonstration.stage import TICKS
 from deploy.lab import cluster as clusters
 from deploy.lab.cluster import Cluster
 from tests import storm
-from tests.bench.stalls import Stalls
 from tests.net.faults_zookeeper import kinds
-from tests.net.orders import Orders
-from tests.net.probes import names, probing
-from tests.net.restart import Restarts
+from tests.net.stormed import BLOCKS, RATE, rage
 
-BLOCKS = 256
-RATE = 1300
-"""Probes a second: each block five times."""
 ALLOWED, BUSY = 12.0, 24.0
 """Seconds beyond a bound: three servers in Java may have to start, and to agree on a leader."""
 
@@ -35,36 +28,27 @@ def test_never_two(
     failsafe: bool, request: pytest.FixtureRequest, figures: Callable[[str], None]
 ) -> None:
     seed = storm.seed(request.config)
-    name = f"saru-zkstorm-{uuid.uuid4().hex[:6]}"
     more = {"zookeeper": {"failsafe": failsafe}}
     shape = clusters.plan(3, blocks=BLOCKS, zookeepers=3, more=more)
     deadtime = shape.times.deadtime / 1000  # a session's timeout, too
     lease = deadtime * 1.01 / 0.99
-    with Cluster(name, shape) as cluster, Stalls() as stalls:
-        cluster.wait_settled()
-        ledger = storm.LastingLedger(names(cluster), prefix=f"{name} ")
-        orders, restarts = Orders(cluster), Restarts()
-        planned = (restarts.killed, orders.drained, orders.weighed, orders.left)
-        rounds = storm.Storm(
-            kinds=kinds(cluster, planned),
-            deadtime=deadtime,
-            ledger=ledger,
-            blocks=BLOCKS,
-            settled=cluster.wait_settled,
-            chance=random.Random(seed),
-            directors=cluster.nodes,
-            limits=storm.Limits(
-                whole=2 * (deadtime + lease),
-                outage=deadtime + TICKS + lease,
-                period=BLOCKS / RATE,
-                allowed=ALLOWED,
-                busy=BUSY,
-            ),
-            stood_still=stalls.worst,
-            mend=orders.undo,
-            forget=ledger.forget,
+    limits = storm.Limits(
+        whole=2 * (deadtime + lease),
+        outage=deadtime + TICKS + lease,
+        period=BLOCKS / RATE,
+        allowed=ALLOWED,
+        busy=BUSY,
+    )
+    with Cluster(f"saru-zkstorm-{uuid.uuid4().hex[:6]}", shape) as cluster:
+        seconds = float(request.config.getoption("--nemesis-zookeeper"))
+        figures(
+            rage(
+                cluster,
+                lambda orders, restarts: kinds(
+                    cluster, (restarts.killed, orders.drained, orders.weighed, orders.left)
+                ),
+                limits,
+                seed,
+                seconds,
+            )
         )
-        with probing(cluster, ledger, BLOCKS, RATE):
-            rounds.rage(float(request.config.getoption("--nemesis-zookeeper")))
-        rounds.check()
-        figures(f"{rounds.summary()}\n{orders}; {restarts.summary(cluster)}")

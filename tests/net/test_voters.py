@@ -17,7 +17,7 @@ from saru.status import State
 from tests.ledger import Ledger
 from tests.net.faults import VIP
 from tests.net.probes import names, probing
-from tests.net.test_nemesis import RATE
+from tests.net.stormed import RATE
 
 BLOCKS = 256
 # No lapse for a busy machine's sake, where blocks are to stay where they are.
