@@ -8,7 +8,6 @@ ahead by S, which comes to the same for the kernel.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from saru.dataplane import TableState, layout
 from saru.dataplane.bounds import Clocks, read
 from saru.dataplane.nftables import Nftables
 from saru.errors import StaleError
+from tests.net.nft_plane import on_a_plane
 from tests.net.pushing import REFUSED, table
 from tests.prober import ENOUGH, SECOND, Prober, now
 
@@ -52,20 +52,6 @@ def rules() -> None:
 @pytest.fixture
 def prober() -> Prober:
     return Prober()
-
-
-def on_a_plane(work: Callable[[Nftables], object], clocks: Callable[[], Clocks] = read) -> None:
-    """Run what a coroutine function does, on a data plane that reads these clocks."""
-
-    async def run() -> None:
-        plane = Nftables(clocks)
-        await plane.open()
-        try:
-            await work(plane)  # type: ignore[misc]
-        finally:
-            await plane.close()
-
-    asyncio.run(run())
 
 
 def put(serial: int, length: int, clocks: Callable[[], Clocks] = read) -> int:
