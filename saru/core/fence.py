@@ -83,11 +83,15 @@ class Fences:
         self._found: dict[str, Session] = {}
 
     def stands(self, promise: Promise, ask: Ask, sent: Sent, now: int) -> bool:
-        """Whether `promise` answers a beat of ours recent enough, and for what we ask now."""
+        """Whether `promise` answers a beat of ours recent enough, and for what we ask now.
+
+        It was made after we sent that beat, and stands for L+: when L has passed here since, less
+        than L+ has passed there.
+        """
         if promise.node != ask.node or promise.session < ask.session:
             return False
         asked = sent.time(promise.seq)
-        return asked is not None and now < asked + self._settings.answer_age
+        return asked is not None and now < asked + self._settings.lease
 
     def count(self, ask: Ask, own: bool, peers: Iterable[Peer], sent: Sent, now: int) -> bool:
         """Count the promises that stand at this one time; True if the node is newly fenced."""

@@ -18,16 +18,16 @@ class Holding:
         self.taking: Version | None = None  # on its way into the kernel
         self.table: Version | None = None  # what the kernel's table is called, or will be
         self._taking_held = 0
-        # The newest ever begun. It outlasts a lapse: what came before names no later session, and
-        # to take it would trouble the kernel for nothing.
-        self.newest: Version | None = None
         self.deadline = 0  # the newest that the kernel was given
 
     def may_take(self, allocation: Allocation, term: Term | None) -> bool:
-        """Only of exactly the own term, only newer than any ever taken, one at a time."""
+        """Only of exactly the own term, only newer than any taken, one at a time.
+
+        A lapse begins anew: what came before names no later session, and gives it nothing.
+        """
         if self.taking is not None or allocation.version.term != term:
             return False
-        return self.newest is None or allocation.version > self.newest
+        return self.taken is None or allocation.version > self.taken
 
     def take(
         self, allocation: Allocation, node: str, session: Session, deadline: int
@@ -38,7 +38,6 @@ class Holding:
         older one. The kernel's time is for the blocks that move.
         """
         held = allocation.bitmap(node, session)
-        self.newest = allocation.version
         if self.taken is not None and held == self.held:
             self.taken = allocation.version
             return None
@@ -70,12 +69,12 @@ class Holding:
     def state(self) -> HoldingState:
         """What must outlast a pause; nothing is on its way into the kernel."""
         held = self.held.to_bytes((self.held.bit_length() + 7) // 8, "little")
-        return HoldingState(self.id, self.taken, held, self.table, self.newest, self.deadline)
+        return HoldingState(self.id, self.taken, held, self.table, self.deadline)
 
     def restore(self, state: HoldingState) -> None:
         """Go on after a pause."""
         self.taken, self.held, self.table = state.taken, state.bitmap(), state.table
-        self.newest, self.deadline = state.newest, state.deadline
+        self.deadline = state.deadline
 
     def report(self) -> Report:
         """What the beats say of it."""

@@ -72,11 +72,6 @@ class Settings(msgspec.Struct, frozen=True):
         """
         return max(self.initdead, plus(self.earlier_lease))
 
-    @property
-    def answer_age(self) -> int:
-        """L (1 - 2 rho): how old the master's beat may be that a promise answers."""
-        return self.deadtime * (100 - 2 * RHO_PERCENT) // 100
-
     def digest(self) -> bytes:
         """A 4-byte digest for each of DIGESTED, in that order.
 

@@ -39,7 +39,6 @@ class HoldingState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     taken: Version | None
     held: bytes
     table: Version | None
-    newest: Version | None
     deadline: int
 
     def bitmap(self) -> int:

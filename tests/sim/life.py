@@ -44,7 +44,7 @@ class Life:
         self.fenced: dict[str, Session] = {}  # in the present term, as its master
         self.good: dict[str, int] = {}  # by voter: until when its vouch for the session is good
         self.deadline = 0  # the latest that the kernel was given in the session
-        self.taken: dict[int, Version] = {}  # by id: the newest version ever taken
+        self.taken: dict[int, Version] = {}  # by id: the newest version taken in the session
         self.table: dict[int, int] = {}  # by id: the bitmap that the kernel was given last
         self._news: list[tuple[str, Session, int]] = []
 
@@ -63,6 +63,7 @@ class Life:
         self.session = session
         self.deadline = 0
         self.good.clear()
+        self.taken.clear()
         self.table.clear()
 
     def count(self) -> None:

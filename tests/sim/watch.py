@@ -193,7 +193,7 @@ class Watch:
         """Enough promises stand at this moment, and the truth is that the fenced holds nothing."""
         assert node.daemon is not None
         term, sessions = node.daemon.term, []
-        age = self._lease * (1 - 2 * RHO)
+        age = self._lease
         for voter, known in life.heard.items():
             for promise in known.beat.promises:
                 asked = life.sent.get(promise.seq)
@@ -299,7 +299,7 @@ class Watch:
         if name == node.name:
             assert node.daemon is not None
             # A version that leaves everything as it is it takes without a word to the kernel.
-            session, top = node.daemon.session, node.daemon.holdings[number].newest
+            session, top = node.daemon.session, node.daemon.holdings[number].taken
             held = life.table.get(number, 0) | node.kernels[number].accepts()
         else:
             known = life.heard.get(name)

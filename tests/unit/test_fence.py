@@ -116,8 +116,8 @@ def test_a_promise_counts_if_it_answers_a_fresh_beat_and_what_is_asked() -> None
     sent.add(9, 1000)
     ask = Ask("z", Session(2, 2))
     good = Promise("z", Session(2, 2), 9)
-    assert fences.stands(good, ask, sent, 1000 + SETTINGS.answer_age - 1)
-    assert not fences.stands(good, ask, sent, 1000 + SETTINGS.answer_age)
+    assert fences.stands(good, ask, sent, 1000 + SETTINGS.lease - 1)
+    assert not fences.stands(good, ask, sent, 1000 + SETTINGS.lease)
     assert fences.stands(Promise("z", Session(2, 3), 9), ask, sent, 1001)
     assert not fences.stands(Promise("z", Session(2, 1), 9), ask, sent, 1001)
     assert not fences.stands(Promise("y", Session(2, 2), 9), ask, sent, 1001)
@@ -136,11 +136,11 @@ def test_a_promise_made_in_another_term_does_not_count() -> None:
 def test_promises_that_never_stood_together_fence_nobody() -> None:
     fences, sent = Fences(SETTINGS, TERM, 5, 3), Sent(DEADTIME)
     sent.add(8, 1000)
-    sent.add(9, 1000 + SETTINGS.answer_age)
+    sent.add(9, 1000 + SETTINGS.lease)
     ask = Ask("z", Session(1, 1))
     peers = promising("b", Promise("z", Session(1, 1), 8))
     peers += promising("c", Promise("z", Session(1, 1), 9))
-    assert not fences.count(ask, True, peers, sent, 1000 + SETTINGS.answer_age)
+    assert not fences.count(ask, True, peers, sent, 1000 + SETTINGS.lease)
 
 
 def test_a_fence_found_stays_until_it_is_lifted() -> None:

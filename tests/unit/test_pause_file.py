@@ -40,7 +40,7 @@ def state_of(settings: Config) -> State:
     now = boottime()
     core = Coordinator(settings.settings(), settings.director.name, 1, now)
     _, state = core.suspend(now)
-    holding = HoldingState(1, VERSION, HELD.to_bytes(1, "little"), VERSION, VERSION, now + HOUR)
+    holding = HoldingState(1, VERSION, HELD.to_bytes(1, "little"), VERSION, now + HOUR)
     return msgspec.structs.replace(state, holdings=(holding,), lease=now + HOUR)
 
 
@@ -164,7 +164,7 @@ def test_a_table_that_has_gone_or_come(conf: Config) -> None:
     pause.leave(conf, state_of(conf), LIFE, 1)
     with pytest.raises(pause.DoubtError, match="has gone"):
         inherit(conf, kernel)
-    nothing = HoldingState(1, None, b"", None, VERSION, 0)
+    nothing = HoldingState(1, None, b"", None, 0)
     pause.leave(conf, msgspec.structs.replace(state_of(conf), holdings=(nothing,)), LIFE, 1)
     with pytest.raises(pause.DoubtError, match="and had none"):
         inherit(conf)

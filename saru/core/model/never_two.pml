@@ -157,7 +157,6 @@ init
 			node[j_].term = 1;
 			node[j_].been = (fenceable(j_) -> bit_of(1) : 1);
 			node[j_].taken = 1;
-			node[j_].newest = 1;
 			lease(j_) = (fenceable(j_) -> L : 0);
 			vouched(other(j_), j_) = lease(j_);
 			vouched(another(j_), j_) = lease(j_)

@@ -25,8 +25,7 @@ inline forget_all(x)
 	node[x].been = 0;
 	node[x].bare = 0;
 	node[x].taken = 0;
-	node[x].taking = 0;
-	node[x].newest = 0
+	node[x].taking = 0
 }
 
 inline lapse(x)
@@ -238,11 +237,10 @@ inline issue(m)			/* whatever R5 allows, block by block */
 #else
 #define right_term(x, v) (term_of(v) == node[x].term)
 #endif
-#define may_take(x, v) (v < IDS && awake(x) && leased(x) && node[x].taking == 0 && v > node[x].newest && \
+#define may_take(x, v) (v < IDS && awake(x) && leased(x) && node[x].taking == 0 && v > node[x].taken && \
 	right_term(x, v) && v < next_of(term_of(v)))
 inline take(x, v)
 {
-	node[x].newest = v;
 #ifdef TWO_PHASE
 	node[x].taking = v;
 #else
@@ -269,7 +267,6 @@ inline enter(x, t)
 {
 	end_mastership(x);
 	node[x].term = t;
-	node[x].newest = 0;
 	node[x].been = (fenceable(x) -> node[x].been | bit_of(t) : 1);
 	node[x].bare = (fenceable(x) && !node[x].taken && !node[x].taking -> node[x].bare | bit_of(t) :
 		node[x].bare);

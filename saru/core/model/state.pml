@@ -35,7 +35,6 @@ typedef Node {
 	byte taken;	/* version in the kernel; 0: none */
 	byte taking;	/* version on its way into the kernel */
 	byte former;	/* bits: the blocks in the table of the life before */
-	byte newest;	/* R5: ever taken in this term; a lapse does not reset it */
 };
 Node node[N];
 

@@ -127,7 +127,7 @@ late_accounts = instead(Roster, hear=_hear_anything)
 
 
 def _may_take_any_term(self: Holding, allocation: Allocation, _term: Term | None) -> bool:
-    return self.taking is None and (self.newest is None or allocation.version > self.newest)
+    return self.taking is None and (self.taken is None or allocation.version > self.taken)
 
 
 any_term = instead(Holding, may_take=_may_take_any_term)

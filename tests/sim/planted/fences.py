@@ -20,6 +20,7 @@ from tests.sim.planted.patch import Plant, instead, together
 
 _init = Fences.__init__
 _count = Fences.count
+_stands = Fences.stands
 _fence = Mastership.fence
 _promised = Voter.promised
 _make = Promises.make
@@ -46,8 +47,16 @@ def _promise_for(part: Callable[[Settings], int]) -> Plant:
 
 half_a_promise = _promise_for(lambda settings: settings.lease // 2)
 promise_of_a_lease = _promise_for(lambda settings: settings.lease)
-answers_of_a_lease = instead(Settings, answer_age=property(lambda self: self.lease))
-answers_too_old = instead(Settings, answer_age=property(lambda self: self.lease_plus))
+
+
+def _stands_for_longer(self: Fences, promise: Promise, ask: Ask, sent: Sent, now: int) -> bool:
+    """A beat that is L+ old may be answered, if it is still known."""
+    return _stands(
+        self, promise, ask, sent, now - (self._settings.lease_plus - self._settings.lease)
+    )
+
+
+answers_too_old = instead(Fences, stands=_stands_for_longer)
 woken_late = instead(Voter, times=lambda self, _asks: self.promises.ends())
 
 
@@ -93,13 +102,6 @@ def _stands_for_ever(_self: Fences, promise: Promise, ask: Ask, _sent: Sent, _no
 
 
 no_freshness = instead(Fences, stands=_stands_for_ever)
-
-
-def _stands_for_any(_self: Fences, promise: Promise, ask: Ask, sent: Sent, now: int) -> bool:
-    asked = sent.time(promise.seq)
-    return (
-        promise.node == ask.node and asked is not None and now < asked + _self._settings.answer_age
-    )
 
 
 def _promised_that_session(self: Voter, master: Peer | None, now: int) -> tuple[Promise, ...]:

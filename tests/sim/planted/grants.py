@@ -22,7 +22,6 @@ _director = Mastership.director
 _may_hold = _Ledger.may_hold
 _take = Holding.take
 _current = _Ledger.current
-_let_go = Holding.let_go
 
 
 # --- what a director takes ------------------------------------------------------------------------
@@ -45,7 +44,7 @@ no_lease = instead(Coordinator, _take=_take_unleased)
 def _any_version_newer(self: Holding, allocation: Allocation, _term: Term | None) -> bool:
     if self.taking is not None:
         return False
-    return self.newest is None or allocation.version > self.newest
+    return self.taken is None or allocation.version > self.taken
 
 
 def _newest_of_any_term(self: Library, number: int, _term: Term | None) -> Allocation | None:
@@ -91,14 +90,6 @@ def _report_before_set(self: Holding) -> Report:
 said_before_set = instead(Holding, report=_report_before_set)
 
 
-def _let_go_and_forget(self: Holding) -> int:
-    self.newest = None
-    return _let_go(self)
-
-
-newest_forgotten = instead(Holding, let_go=_let_go_and_forget)
-
-
 # --- what a master gives, and to whom -------------------------------------------------------------
 
 
@@ -139,18 +130,6 @@ unleased_receiver = _seen(_leased)
 receiver_without_contact = _seen(_contact)
 old_report = _seen(_fresh)
 report_of_any_term = _seen(_in_term)
-
-
-def _director_wherever(self: Mastership, peer: Peer, library: Library, now: int) -> Director:
-    """Who is not in the term may be given blocks all the same; his report counts for nothing."""
-    seen, beat = _director(self, peer, library, now), peer.beat
-    if seen.standing is not Standing.UNKNOWN or beat is None:
-        return seen
-    leased = beat.lease_left > 0 and beat.able and peer.contact(now, self._settings.lease)
-    return msgspec.structs.replace(seen, joined=beat.joined and leased, grantable=leased)
-
-
-receiver_of_any_term = instead(Mastership, director=_director_wherever)
 
 
 def _others_and_witnesses(self: Mastership) -> list[Peer]:

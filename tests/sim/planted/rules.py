@@ -80,13 +80,14 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
         TWO,
     ),
     "R6 freshness": (fences.no_freshness, on_fences.a_promise_from_long_ago, TWO),
-    "R6 answers of L(1-2rho), not L+": (
-        fences.answers_too_old,
-        on_fences.a_promise_that_has_run_out,
-        TWO,
-    ),
+    "R6 answers of L, not L+": (fences.answers_too_old, on_fences.a_promise_that_has_run_out, TWO),
     "R6 promise": (fences.no_promise, on_fences.a_promise_taken_back, TWO),
     "R6 promise for long enough": (fences.half_a_promise, on_fences.a_promise_taken_back, TWO),
+    "R6 promise for L+, not L": (
+        fences.promise_of_a_lease,
+        on_fences.a_promise_by_a_fast_clock,
+        TWO,
+    ),
     "R6 nobody waits for a tick": (fences.woken_late, on_leases.deaf_and_then_mute, UNSERVED),
     "R6 newer sessions barred": (
         fences.newer_session_allowed,
@@ -180,22 +181,5 @@ UNSEEN: dict[str, tuple[Plant, str]] = {
     "R1 the session named": (
         leases.any_session_vouched,
         "R6's silence is of any session: when a fence is found, vouches for all have run out",
-    ),
-    "R5 the receiver in the term": (
-        grants.receiver_of_any_term,
-        "follows from the other rules: he is planned for only by what he got in the term, and there"
-        " is no way back; a master in contact with a higher term resigns before it gives anything",
-    ),
-    "R5 newer than any, before a lapse too": (
-        grants.newest_forgotten,
-        "saves the kernel a table: a version of before names no later session, and gives nothing",
-    ),
-    "R6 promise for L+, not L": (
-        fences.promise_of_a_lease,
-        "drift is allowed for twice: the answer counts for L(1-2rho) only",
-    ),
-    "R6 answers of L(1-2rho), not L": (
-        fences.answers_of_a_lease,
-        "drift is allowed for twice: the promise is for L+",
     ),
 }

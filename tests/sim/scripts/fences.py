@@ -100,16 +100,11 @@ def a_promise_taken_back() -> None:
     link.run(DEADTIME)
 
 
-def a_promise_that_has_run_out() -> None:
-    """R6: clocks are as wrong as can be. b, a witness, promises to fence c, which a asks for.
-
-    Then a gets a beat of c that is long on its way, and asks no more for two keepalives. That it
-    does again b and d do not hear. e, which heard c last just after b's promise, promises when b is
-    just free to vouch for c, and does. a was stopped for a moment, and reads e's promise first.
-    """
+def _until_c_is_unheard() -> Link:
+    """Clocks are as wrong as can be. b, a witness, has not heard c for long; a and c part now."""
     rates = {"a": 0.99, "b": 1.01, "c": 0.99, "e": 1.01}
     link = Link("abcde", witnesses="b", rates=rates, delay=MS // 10)
-    a, c = link["a"], link["c"]
+    a = link["a"]
     a.start()
     link.run(30 * MS)  # or others would be past their wait before it
     for name in "bcde":
@@ -124,6 +119,15 @@ def a_promise_that_has_run_out() -> None:
     link.run(2 * link.delay)
     for one, other in ("ac", "ca"):
         link.one_way(one, other)
+    return link
+
+
+def _b_promises_once(link: Link) -> int:
+    """a asks for c, b promises, and a asks no more for two keepalives: when it asked, by its clock.
+
+    c's beat that makes a patient was long on its way. b hears c from now on, and a hears b no more.
+    """
+    a = link["a"]
     link.until(lambda: promised(link, "a", "b", "c"))
     asked = a.core.sent.time(answers(link, "a", "b")[0])
     assert asked is not None
@@ -132,12 +136,28 @@ def a_promise_that_has_run_out() -> None:
     link.run(4 * link.delay)
     link.deliver("a", beats(link, "c")[-1])
     link.run(3 * link.delay)
-    weigh(link, "c", 50)
-    link.run(2 * link.delay)
-    link.one_way("c", "e")
+    return asked
+
+
+def _only_e_hears_a_ask_again(link: Link) -> None:
     link.run(3 * KEEPALIVE // 2)
     for voter in "bd":
         link.one_way("a", voter)
+
+
+def a_promise_that_has_run_out() -> None:
+    """R6: b promises to fence c. e heard c last just after that.
+
+    So e promises when b is just free to vouch for c, and does. a was stopped for a moment, and
+    reads e's promise first: by then b's is in answer to a beat that is too old.
+    """
+    link = _until_c_is_unheard()
+    a, c = link["a"], link["c"]
+    asked = _b_promises_once(link)
+    weigh(link, "c", 50)
+    link.run(2 * link.delay)
+    link.one_way("c", "e")
+    _only_e_hears_a_ask_again(link)
     link.run(asked + DEADTIME - a.clock() - MS)
     a.pause()
     for voter in "de":
@@ -147,6 +167,27 @@ def a_promise_that_has_run_out() -> None:
     a.inbox.clear()  # its timers
     a.paused = False
     link.deliver("a", beats(link, "e")[-1])
+    link.run(DEADTIME)
+
+
+def a_promise_by_a_fast_clock() -> None:
+    """R6: b promises to fence c. e heard c last just before that, so b's promise still counts.
+
+    By b's clock L is over sooner than by a's and by e's: if it promised for L, it would vouch for c
+    when e is about to promise.
+    """
+    link = _until_c_is_unheard()
+    a = link["a"]
+    asks_at = a.core.peers["c"].contact_until(DEADTIME)
+    link.run(int((asks_at - a.clock()) / a.rate) - 4 * MS)
+    weigh(link, "c", 50)
+    link.run(2 * link.delay)
+    link.one_way("c", "e")
+    asked = _b_promises_once(link)
+    assert asked >= asks_at
+    _only_e_hears_a_ask_again(link)
+    link.until(lambda: promised(link, "a", "e", "c"))
+    assert a.clock() < asked + DEADTIME
     link.run(DEADTIME)
 
 
