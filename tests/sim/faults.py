@@ -9,6 +9,7 @@ leave a                     it says goodbye and ends
 pause a MS                  SIGSTOP for so long
 wake a                      SIGCONT
 drift a PERCENT             its clock is fast by so much from now on
+step a MS                   its wall clock is set forward by so much, or back
 weigh a WEIGHT              0 drains it
 rules a on|off              its rules are there, or gone
 reach a COUNT               so many ping nodes answer it

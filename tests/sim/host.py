@@ -15,8 +15,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from saru.core.action import Drop, Note, Push, Renew
 from saru.core.participant import Participant
 from saru.core.settings import Settings
-from tests.sim.kernel import Kernel
+from tests.sim.kernel import Kernel, Nftables
 from tests.sim.network import MS
+from tests.sim.scenario import Course
 
 LATE_TIMER = 2 * MS  # how late timers go off, on average
 SET_BEGINS = MS  # how long a call to the kernel takes to have its effect, on average
@@ -30,6 +31,7 @@ Core = TypeVar("Core", bound=Participant[Any])
 class Surroundings(Protocol):
     """What a host needs of its world."""
 
+    scenario: Course
     settings: Settings
     now: int
     stall: float
@@ -53,7 +55,8 @@ class Host(abc.ABC, Generic[Core]):
         self._surroundings = surroundings
         self._clock_from = (0, shows + dice.randrange(FAR))  # true us, and what it showed then
         self.rate = 1 + dice.uniform(-drift, drift)
-        self.kernels = {d.id: Kernel(self.clock) for d in surroundings.settings.divisions}
+        self._stepped = 0  # by how much the wall clock has been set forward, ns
+        self.kernels = {d.id: self._kernel() for d in surroundings.settings.divisions}
         self.daemon: Core | None = None
         self.incarnation = 0
         self.weight = 100
@@ -89,6 +92,20 @@ class Host(abc.ABC, Generic[Core]):
         """The node's CLOCK_BOOTTIME, ns."""
         since, shown = self._clock_from
         return shown + int((self._surroundings.now - since) * 1000 * self.rate)
+
+    def wall(self) -> int:
+        """The node's CLOCK_REALTIME, ns."""
+        return self.clock() + self._stepped
+
+    def step(self, by: int) -> None:
+        """Set the wall clock forward by so many ns, or back."""
+        self._stepped += by
+        self._surroundings.touched = True
+
+    def _kernel(self) -> Kernel:
+        if self._surroundings.scenario.nftables:
+            return Nftables(self.clock, self.wall)
+        return Kernel(self.clock)
 
     def drift(self, part: float) -> None:
         """From now on the clock is fast by that part of 1, or slow."""
@@ -163,11 +180,15 @@ class Host(abc.ABC, Generic[Core]):
             return
         actions = list(event(self.daemon))
         self._watched(actions)
-        if self._surroundings.stall and self.dice.random() < self._surroundings.stall:
-            self.pause(self.dice.choice(STALLS))  # between computing and carrying out
+        self._may_stall()  # between computing and carrying out
         self._todo.extend(actions)
         self._carry_out()
         self._sleep()
+
+    def _may_stall(self, times: int = 1) -> None:
+        """The daemon may be stopped here, so many times as likely as elsewhere."""
+        if self._surroundings.stall and self.dice.random() < times * self._surroundings.stall:
+            self.pause(self.dice.choice(STALLS))
 
     def _sleep(self) -> None:
         """Arrange the next tick; timers may be late."""
@@ -217,7 +238,7 @@ class Host(abc.ABC, Generic[Core]):
         ):
             if self._drop:
                 self._drop = False
-                self._call(self.empty, lambda daemon: daemon.dropped(self.clock()))
+                self._call(self.empty, lambda: self.do(lambda daemon: daemon.dropped(self.clock())))
             elif self._pushes:
                 self._push(self._pushes.pop(next(iter(self._pushes))))
             elif self._renews:
@@ -227,28 +248,56 @@ class Host(abc.ABC, Generic[Core]):
 
     def _push(self, push: Push) -> None:
         done: list[bool] = []
+        kernel = self.kernels[push.id]
+        clocks = kernel.read()
 
         def takes() -> None:
             self._surroundings.touched = True
-            done.append(self.kernels[push.id].set(push.version, push.held, push.deadline))
+            done.append(kernel.set(push.version, push.held, push.deadline, clocks))
 
-        self._call(takes, lambda core: core.pushed(push.id, push.version, done[0], self.clock()))
+        def pushed(core: Core) -> Iterable[Any]:
+            return core.pushed(push.id, push.version, done[0], self.clock())
+
+        self._call(takes, lambda: self.do(pushed))
 
     def _renew(self, renew: Renew) -> None:
-        self._surroundings.touched = True
-        if not self.kernels[renew.id].renew(renew.version, renew.deadline):
-            self.do(lambda core: core.stale(renew.id, renew.version, self.clock()))
+        kernel = self.kernels[renew.id]
+        clocks = kernel.read()
 
-    def _call(self, takes: Callable[[], None], returned: Callable[[Core], Iterable[Any]]) -> None:
+        def takes() -> bool:
+            self._surroundings.touched = True
+            return kernel.renew(renew.version, renew.deadline, clocks)
+
+        def stale(core: Core) -> Iterable[Any]:
+            return core.stale(renew.id, renew.version, self.clock())
+
+        if clocks is None:  # one message, which the kernel handles while it is sent
+            if not takes():
+                self.do(stale)
+            return
+        done: list[bool] = []
+        self._call(lambda: done.append(takes()), lambda: None if done[0] else self.do(stale))
+
+    def _call(self, takes: Callable[[], None], returned: Callable[[], None]) -> None:
         """A call to the kernel: has its effect at some moment, and returns later."""
         self._busy = True
         first = self.slow_kernel + int(self.dice.expovariate(1 / SET_BEGINS))
-        then = first + int(self.dice.expovariate(1 / SET_RETURNS))
+        then = int(self.dice.expovariate(1 / SET_RETURNS))
+
+        if self._surroundings.scenario.nftables:
+            self._may_stall(10)  # its orders take longer to make than the module's
+
+        def acts() -> None:
+            rest = self.paused_until - self._surroundings.now
+            if rest > 0 and self._surroundings.scenario.nftables and self.dice.random() < 0.5:
+                self.later(rest, acts)  # it was stopped before the kernel had all of it
+                return
+            takes()
+            self.later(then, returns)
 
         def returns() -> None:
             self._busy = False
-            self.do(returned)
+            returned()
             self._work()
 
-        self.later(first, takes)
-        self.later(then, returns)
+        self.later(first, acts)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 MS = 1000
 CALM_DELAY = 2 * MS
 LEAST_DELAY = MS // 10
+SLOW = 50 * MS  # a mean delay with which all beats of a while may stay away for L
 
 
 class Weather(NamedTuple):
@@ -73,9 +74,10 @@ class Network:
             links.clear()
 
     def whole(self) -> bool:
-        """Whether no link is broken and no datagram lost."""
+        """Whether no link is broken, no datagram lost, and none so slow that it may seem so."""
         broken = self._apart or self._mute or self._lossy or self._flapping
-        return not broken and not self.weather.loss and not self.weather.late
+        weather = self.weather
+        return not broken and not weather.loss and not weather.late and weather.delay < SLOW
 
     def up(self, sender: str, receiver: str, now: int) -> bool:
         """Whether something sent now can arrive at all."""

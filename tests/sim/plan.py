@@ -50,6 +50,7 @@ class BeatPlanner(Planner):
         super().__init__("plan", seed, voters)
         self._quorum = quorum
         self._mood(KINDS, always=("start", "heal"))
+        self._nftables = self._steps()
         self._named = quorum is Quorum.MAJORITY or seed % 4 < 2
         if not self._named:
             # Known: who is away for its start-up wait has heard nobody, and thinks it is alone.
@@ -82,6 +83,7 @@ class BeatPlanner(Planner):
         self._calm(time)
         return Scenario(
             seed=seed,
+            nftables=self._nftables,
             voters=self._names,
             witnesses=self._names[len(self._names) - witnesses :],
             quorum=self._quorum,
@@ -163,8 +165,8 @@ class BeatPlanner(Planner):
 def plan(seed: int, voters: int = 3, quorum: Quorum = Quorum.MAJORITY) -> Scenario:
     """The scenario of a seed.
 
-    Every fifth has witnesses, which hold nothing, every fourth two ids, and every seventh makes
-    those who join wait. Without a quorum every second leaves the network alone, and names are only
-    given for half of them.
+    Every third has its tables in nftables, every fourth two ids, every fifth witnesses, which hold
+    nothing, and every seventh makes those who join wait. Without a quorum every second leaves the
+    network alone, and names are only given for half of them.
     """
     return BeatPlanner(seed, voters, quorum).scenario()

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from tests.sim.scenario import Fault
 
+STEPS = (-3_600_000, -1000, -300, -50, 50, 300, 1000, 3_600_000)  # ms
+
 
 class Planner:
     """Draws the faults of one scenario, with dice of its own for every `kind` of plan."""
@@ -25,6 +27,15 @@ class Planner:
         dice = self._dice
         self._kinds = {kind: often * dice.choice((0, 1, 1, 3)) for kind, often in kinds.items()}
         self._kinds |= {kind: kinds[kind] for kind in always}
+
+    def _steps(self) -> bool:
+        """Whether wall clocks are set in this run, and nftables has the tables, which minds it.
+
+        So it does if the daemon is stopped while an order is on its way.
+        """
+        if steps := self._seed % 3 == 1:
+            self._kinds |= {"step": 3, "stall": 2}
+        return steps
 
     def _kind(self) -> str:
         return self._dice.choices(list(self._kinds), list(self._kinds.values()))[0]
@@ -52,6 +63,8 @@ class Planner:
             self._add(time, kind, name)
         elif kind == "drift":
             self._add(time, kind, name, round(dice.uniform(-1, 1), 3))
+        elif kind == "step":
+            self._add(time, kind, name, dice.choice(STEPS))
         elif kind == "weigh":
             self._add(time, kind, name, dice.choice((0, 50, 100, 100, 200)))
         else:

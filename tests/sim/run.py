@@ -19,13 +19,15 @@ TRIPS = 100 * MS
 def bound(world: World) -> int:
     """Within how long all is well again once the network is whole and everybody runs, us.
 
-    At worst those who have just started must take part: their wait. Then L+ (for a lease to end, or
+    At worst those who have just started must take part: their wait; or what the dead have sent is
+    held up, and they seem to live until it arrives. Then L+ (for a lease to end, or
     a promise, or until a master gives up, or the dead are fenced), every candidate's turn, a
     keepalive for one that comes to nothing, who gave way is to take part again, trips and SETs.
     Drift included.
     """
     young = [n.clock() - n.daemon.start for n in world.nodes.values() if n.daemon is not None]
-    wait = max(0, INITDEAD - min(young) // 1000)
+    late = [world.arrives.get(name, 0) for name, n in world.nodes.items() if n.daemon is None]
+    wait = max(0, INITDEAD - min(young) // 1000, max(late, default=0) - world.now)
     turns = (len(world.nodes) + 2) * KEEPALIVE // 2
     pinged = PING_SETTLE if any(n.reach is not None for n in world.nodes.values()) else 0
     return int((wait + LEASE_PLUS + turns + pinged) * 1.01) + TRIPS

@@ -2,7 +2,7 @@
 """A run as a text that a person can read, and that can be played again.
 
     # What stands behind a # is for people.
-    seed 17
+    seed 17 kernel nftables
     voters abcde witnesses e quorum majority ids 1 join_delay 0
        0.000 start a
     2431.100 crash b
@@ -12,7 +12,7 @@ Times are in ms of true time since the beginning. What the verbs mean is in `tes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -20,7 +20,7 @@ from saru.core.settings import Quorum
 
 MS = 1000
 NEEDED = {"seed", "voters"}
-KEYS = NEEDED | {"witnesses", "quorum", "named", "ids", "join_delay"}
+KEYS = NEEDED | {"kernel", "witnesses", "quorum", "named", "ids", "join_delay"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,16 @@ class Course:
     WHO: ClassVar[str]  # what its nodes are
 
     seed: int
+    nftables: bool = field(default=False, kw_only=True)  # the kernels' tables are its sets
     faults: tuple[Fault, ...] = field(default=(), kw_only=True)
 
     def head(self) -> str:
         """The lines before the first fault."""
+        kernel = " kernel nftables" if self.nftables else ""
+        return f"seed {self.seed}{kernel}\n{self.cluster()}"
+
+    def cluster(self) -> str:
+        """The line that says who there is, and by which settings."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -68,7 +74,7 @@ class Scenario(Course):
     ids: int = 1
     join_delay: int = 0
 
-    def head(self) -> str:
+    def cluster(self) -> str:
         words = [f"voters {self.voters}"]
         if self.witnesses:
             words.append(f"witnesses {self.witnesses}")
@@ -78,7 +84,7 @@ class Scenario(Course):
         words.append(f"ids {self.ids}")
         if self.join_delay:
             words.append(f"join_delay {self.join_delay / MS:g}")
-        return f"seed {self.seed}\n{' '.join(words)}"
+        return " ".join(words)
 
 
 def lines(text: str, needed: Set[str], keys: Set[str]) -> tuple[dict[str, str], tuple[Fault, ...]]:
@@ -105,11 +111,20 @@ def lines(text: str, needed: Set[str], keys: Set[str]) -> tuple[dict[str, str], 
     return settings, tuple(sorted(faults, key=lambda fault: fault.time))
 
 
+def on_nftables(settings: Mapping[str, str]) -> bool:
+    """Whether nftables has the kernels' tables. ValueError if nobody knows what has."""
+    kernel = settings.get("kernel", "module")
+    if kernel not in ("module", "nftables"):
+        raise ValueError(f"kernel {kernel}: module or nftables")
+    return kernel == "nftables"
+
+
 def parse(text: str) -> Scenario:
     """Read what `Scenario` writes. ValueError, with the line, if that cannot be."""
     settings, faults = lines(text, NEEDED, KEYS)
     return Scenario(
         seed=int(settings["seed"]),
+        nftables=on_nftables(settings),
         voters=settings["voters"],
         witnesses=settings.get("witnesses", ""),
         quorum=Quorum(settings.get("quorum", "majority")),

@@ -43,6 +43,7 @@ NODES: dict[str, Verb] = {
     "pause": lambda node, ms: node.pause(round(float(ms) * MS)),
     "wake": lambda node: node.wakes(),
     "drift": lambda node, percent: node.drift(float(percent) / 100),
+    "step": lambda node, ms: node.step(round(float(ms) * 1_000_000)),
     "weigh": weigh,
     "rules": rules,
 }

@@ -206,7 +206,7 @@ class Watch:
         if len(sessions) < needed:
             self._broken("R6", node, f"fences {name} by {len(sessions)} promises of {needed}")
         fenced = node.world.nodes[name]
-        if any(kernel.accepts() for kernel in fenced.kernels.values()):
+        if any(kernel.accepts() and not kernel.excused() for kernel in fenced.kernels.values()):
             self._broken("R6", node, f"fences {name}, which still accepts blocks")
         session = sorted(sessions, reverse=True)[needed - 1]
         life.fenced[name] = max(session, life.fenced.get(name, session))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the words of a scenario do to a world with a ZooKeeper.
 
-start a, crash a, reboot a, leave a, pause a MS, wake a, drift a PERCENT, weigh a WEIGHT,
-rules a on|off, stall PART  as in `tests.sim.faults`
+start a, crash a, reboot a, leave a, pause a MS, wake a, drift a PERCENT, step a MS,
+weigh a WEIGHT, rules a on|off, stall PART  as in `tests.sim.faults`
 hang a MS                   the daemon does nothing, but its connection is kept up
 expire a                    somebody ends its session from outside
 evict a                     somebody deletes its node

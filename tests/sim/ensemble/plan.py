@@ -54,6 +54,7 @@ class EnsemblePlanner(Planner):
         self._servers = self._dice.choice((1, 3, 3, 3, 5))
         kinds = KINDS | (BEATS if failsafe else {})
         self._mood(kinds, always=("start", "up", "mend", "near"))
+        self._nftables = self._steps()
 
     def scenario(self) -> EnsembleScenario:
         """The whole of it."""
@@ -72,6 +73,7 @@ class EnsemblePlanner(Planner):
         self._add(time, "calm", *dead)
         return EnsembleScenario(
             seed=self._seed,
+            nftables=self._nftables,
             directors=self._names,
             servers=self._servers,
             failsafe=self._failsafe,
@@ -133,5 +135,5 @@ class EnsemblePlanner(Planner):
 
 
 def plan(seed: int, directors: int = 3, failsafe: bool = False) -> EnsembleScenario:
-    """The scenario of a seed; every fourth has two ids."""
+    """The scenario of a seed; every fourth has two ids, every third its tables in nftables."""
     return EnsemblePlanner(seed, directors, failsafe).scenario()

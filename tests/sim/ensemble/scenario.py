@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.sim.scenario import Course, lines
+from tests.sim.scenario import Course, lines, on_nftables
 
 NEEDED = {"seed", "directors"}
-KEYS = NEEDED | {"servers", "failsafe", "ids"}
+KEYS = NEEDED | {"kernel", "servers", "failsafe", "ids"}
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,10 @@ class EnsembleScenario(Course):
     failsafe: bool = False
     ids: int = 1
 
-    def head(self) -> str:
+    def cluster(self) -> str:
         failsafe = "yes" if self.failsafe else "no"
         return (
-            f"seed {self.seed}\ndirectors {self.directors} servers {self.servers} "
-            f"failsafe {failsafe} ids {self.ids}"
+            f"directors {self.directors} servers {self.servers} failsafe {failsafe} ids {self.ids}"
         )
 
 
@@ -43,6 +42,7 @@ def parse(text: str) -> EnsembleScenario:
     settings, faults = lines(text, NEEDED, KEYS)
     return EnsembleScenario(
         seed=int(settings["seed"]),
+        nftables=on_nftables(settings),
         directors=settings["directors"],
         servers=int(settings.get("servers", "3")),
         failsafe=settings.get("failsafe", "no") == "yes",

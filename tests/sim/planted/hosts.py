@@ -8,7 +8,7 @@ from saru.core.coordinator import Coordinator
 from saru.core.term import Version
 from saru.core.voter import Voter
 from tests.sim import node
-from tests.sim.kernel import Kernel
+from tests.sim.kernel import Kernel, Nftables
 from tests.sim.node import Node
 from tests.sim.planted.patch import instead, together
 from tests.unit.cores import Host
@@ -24,6 +24,18 @@ def _let_go_and_say(self: Coordinator, now: int, why: str) -> None:
 
 
 no_deadline = instead(Kernel, accepts=lambda self: self.held if self.version else 0)
+
+
+def _by_the_wall_clock(self: Nftables) -> int:
+    return self.held if self.version and self._wall() < self.until else 0
+
+
+def _by_its_length(self: Nftables) -> int:
+    return self.held if self.version and self._clock() < self.ends else 0
+
+
+wall_clock_alone = instead(Nftables, accepts=_by_the_wall_clock)
+length_alone = instead(Nftables, accepts=_by_its_length)
 more_drift = instead(node, DRIFT=10 * node.DRIFT)
 said_too_early = instead(Coordinator, _let_go=_let_go_and_say)
 no_wait = instead(Voter, waited=lambda _self, _now: True)

@@ -146,6 +146,16 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
         on_hosts.an_order_of_another_hand,
         TWO,
     ),
+    "the lease's length, in nftables": (
+        hosts.wall_clock_alone,
+        on_hosts.a_wall_clock_set_back,
+        TWO,
+    ),
+    "the lease's end by the wall clock, in nftables": (
+        hosts.length_alone,
+        on_hosts.an_order_stopped_on_its_way,
+        TWO,
+    ),
     "R8 nothing of before": (hosts.former_tables, on_hosts.a_table_of_before_the_start, TWO),
     "R8 joining": (hosts.joins_at_once, on_hosts.a_newcomer_in_a_hurry, MOVED),
     "rivals give way to a majority": (

@@ -6,6 +6,7 @@ from __future__ import annotations
 from saru.core.invariants import InvariantError
 from saru.core.settings import Division
 from saru.core.term import COUNTER_MAX, Term, Version
+from tests.sim.kernel import Nftables
 from tests.sim.scripts.steps import served, weigh
 from tests.unit.cores import BLOCKS, DEADTIME, EVERYTHING, INITDEAD, KEEPALIVE, MS, Link
 
@@ -54,6 +55,36 @@ def an_order_of_another_hand() -> None:
     link.until(lambda: not c.accepts())
     link.until(lambda: link.held() == EVERYTHING)
     kernel.set(version, held, c.core.lease)
+    link.check()
+
+
+def a_wall_clock_set_back() -> None:
+    """nftables: c hangs, and its wall clock is set back by an hour; so its table's end is far."""
+    link = Link("abc")
+    c = link["c"]
+    stepped = [0]
+    c.kernels[1] = Nftables(c.clock, lambda: c.clock() + stepped[0])
+    link.settled()
+    assert c.accepts()
+    c.pause()
+    link.run(DEADTIME // 2)
+    stepped[0] -= 9000 * DEADTIME
+    link.run(2 * DEADTIME)
+
+
+def an_order_stopped_on_its_way() -> None:
+    """nftables: c is stopped while it makes a table, and the kernel takes it when c wakes."""
+    link = Link("abc")
+    c = link["c"]
+    kernel = c.kernels[1] = Nftables(c.clock, c.clock)
+    link.settled()
+    version, held, deadline = kernel.version, kernel.held, c.core.lease
+    assert version is not None
+    assert held
+    clocks = kernel.read()
+    c.pause()
+    link.run(2 * DEADTIME)
+    kernel.set(Version(version.term, version.serial + 1), held, deadline, clocks)
     link.check()
 
 
