@@ -69,6 +69,8 @@ class Node:
         self.witness = name in plan.witnesses
         self.own: Settings = {}
         """Settings of this node alone, from the daemon's next start on."""
+        self.around: tuple[str, ...] = ()
+        """Words before its command line, from the daemon's next start on."""
         self._network = network
         self._plan = plan
         self._daemon: subprocess.Popen[bytes] | None = None
@@ -144,7 +146,14 @@ class Node:
         saru = [sys.executable, "-m", "saru", "--config", str(self.config)]
         commands = [] if self.witness else [[*saru, "rules", "apply"], [*saru, "link", "up"]]
         # It says where it logs to what stands before: a start that fails is told in start.log.
-        daemon = [*PRIORITY, *saru, "--debug", "--log_facility", str(self.directory / "saru.log")]
+        daemon = [
+            *PRIORITY,
+            *self.around,
+            *saru,
+            "--debug",
+            "--log_facility",
+            str(self.directory / "saru.log"),
+        ]
         daemon += ["--witness"] if self.witness else []
         script = " && ".join([*map(shlex.join, commands), f"exec {shlex.join(daemon)}"])
         (self.directory / "start.log").unlink(missing_ok=True)

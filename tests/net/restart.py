@@ -37,7 +37,8 @@ class Successor:
     def __init__(self, node: Node) -> None:
         self._node = node
         words = [
-            *("ip", "netns", "exec", node.namespace, *PRIORITY, sys.executable, "-c", LOADED),
+            *("ip", "netns", "exec", node.namespace, *PRIORITY, *node.around),
+            *(sys.executable, "-c", LOADED),
             *("--config", str(node.config), "--debug"),
             *("--log_facility", str(node.directory / "saru.log")),
         ]
