@@ -347,7 +347,7 @@ class Coordinator(Participant[Never]):
         self._said = said
         self.seq = beat.seq
         self.sent.add(beat.seq, now)
-        self.voter.said(beat, now)
+        self.voter.said(beat, self.master())
         self.rivals.said(beat.claim, now)
         self.library.report(self.node, beat.reports)
         self._actions.append(SendBeat(beat))

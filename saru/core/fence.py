@@ -35,12 +35,17 @@ class Promises:
             return 0
         return peer.vouched_at + self._settings.lease_plus + 1
 
-    def make(self, node: str, session: Session, now: int) -> None:
-        """Promise, for the next L+, not to vouch for `node` up to `session`."""
-        old = self._standing.get(node)
-        if old is not None:
-            session = max(session, old[0])
-        self._standing[node] = (session, now + self._settings.lease_plus)
+    def make(self, node: str, session: Session, asked: int) -> None:
+        """Promise not to vouch for `node` up to `session`, till L+ after that was `asked`.
+
+        `asked` is the receipt of the master's beat that is answered: so the promise stands for as
+        long as the master may count it, and no longer, however often it is said again.
+        """
+        until = asked + self._settings.lease_plus
+        if node in self._standing:  # to another master, perhaps: that one may count on it still
+            before, end = self._standing[node]
+            session, until = max(session, before), max(until, end)
+        self._standing[node] = (session, until)
 
     def forbid(self, beat: Beat, now: int) -> bool:
         """Whether a promise forbids to vouch for `beat`.
@@ -85,8 +90,8 @@ class Fences:
     def stands(self, promise: Promise, ask: Ask, sent: Sent, now: int) -> bool:
         """Whether `promise` answers a beat of ours recent enough, and for what we ask now.
 
-        It was made after we sent that beat, and stands for L+: when L has passed here since, less
-        than L+ has passed there.
+        The promise stands till L+ after the beat's receipt: when L has passed here since it was
+        sent, no more than L+ has passed there.
         """
         if promise.node != ask.node or promise.session < ask.session:
             return False

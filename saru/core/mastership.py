@@ -127,8 +127,6 @@ class Mastership:
                     yield Note(Change.FENCED, ask.node, "counts as fenced", f"{why}, no quorum")
                 continue
             own = now >= self._promises.silent_at(peer)
-            if own:
-                self._promises.make(ask.node, ask.session, now)
             if self._fences.count(ask, own, self._peers.values(), self._sent, now):
                 what = f"fenced in session {ask.session}"
                 yield Note(Change.FENCED, ask.node, what, "enough voters promised")

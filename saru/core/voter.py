@@ -49,8 +49,13 @@ class Voter:
         return tuple(entries)
 
     def promised(self, master: Peer | None, now: int) -> tuple[Promise, ...]:
-        """R6: what this node can promise the master of its term now."""
+        """R6: what this node can promise the master of its term now, in answer to its newest beat.
+
+        In answer to an older one than L+ it would be no promise any more, see `Promises.make`.
+        """
         if master is None or master.beat is None:
+            return ()
+        if now >= master.received + self._settings.lease_plus:
             return ()
         return tuple(
             Promise(ask.node, ask.session, master.beat.seq)
@@ -58,14 +63,15 @@ class Voter:
             if ask.node in self._peers and now >= self.promises.silent_at(self._peers[ask.node])
         )
 
-    def said(self, beat: Beat, now: int) -> None:
-        """A beat of this node's is being sent: what it says binds from now on."""
+    def said(self, beat: Beat, master: Peer | None) -> None:
+        """A beat of this node's is being sent: what it says, to its `master` too, binds."""
         for heard in beat.heard:
             if heard.vouch:
                 peer = self._peers[heard.node]
                 peer.vouched_at = peer.received
-        for promise in beat.promises:
-            self.promises.make(promise.node, promise.session, now)
+        if master is not None:
+            for promise in beat.promises:
+                self.promises.make(promise.node, promise.session, master.received)
 
     def times(self, asks: Iterable[Ask]) -> Iterator[int]:
         """When time alone changes what this node says: silence long enough, a promise's end."""

@@ -87,4 +87,6 @@ class Life:
     def promise(self, name: str, session: Session, until: float) -> None:
         """Bound not to vouch for `name` up to `session`."""
         old = self.promised.get(name)
-        self.promised[name] = (max(session, old[0]) if old else session, until)
+        self.promised[name] = (
+            (max(session, old[0]), max(until, old[1])) if old else (session, until)
+        )

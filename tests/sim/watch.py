@@ -109,7 +109,7 @@ class Watch:
             if now - since <= self._lease_plus:
                 silence = (now - since) / 1e6
                 self._broken("R6", node, f"promises {promise.node} after {silence} ms")
-            life.promise(promise.node, promise.session, now + self._lease_plus)
+            life.promise(promise.node, promise.session, self._asked(life, beat, promise.seq))
         for report in beat.reports:
             if beat.term is not None:  # what it says before binds nobody: its tables run out
                 self._reports(node, report, beat.session)
@@ -117,6 +117,14 @@ class Watch:
             if report.taken is not None and (top is None or top < report.taken):
                 life.taken[report.id] = report.taken
         life.say(beat.seq, now)
+
+    def _asked(self, life: Life, beat: Beat, seq: int) -> float:
+        """Until when a promise binds: L+ after the receipt of the master's beat `seq`."""
+        for known in life.heard.values():
+            master = known.beat.role is Role.MASTER and known.beat.term == beat.term
+            if master and known.beat.seq == seq:
+                return known.at + self._lease_plus
+        return float("inf")
 
     def _vouches(self, node: Node, life: Life, beat: Beat, name: str, now: int) -> None:
         """R1."""

@@ -13,6 +13,7 @@ from saru.core.fence import Fences, Promises
 from saru.core.lease import quorum
 from saru.core.peer import Peer, Sent
 from saru.core.term import Session, Term, Version
+from saru.core.voter import Voter
 from tests.unit.cores import DEADTIME, EVERYTHING, MS, Link
 from tests.unit.statements import a_beat, some_settings
 
@@ -79,6 +80,24 @@ def test_a_later_promise_for_an_older_session_does_not_weaken_an_earlier_one() -
     promises.make("b", Session(2, 1), 1000)
     promises.make("b", Session(1, 9), 1001)
     assert promises.forbid(a_beat("b", session=Session(2, 1)), 1002)
+
+
+def test_a_promise_lasts_from_what_it_answers_however_often_it_is_said() -> None:
+    promises = Promises(SETTINGS)
+    for asked in (1000, 1000, 900):  # the last one to another master
+        promises.make("b", Session(1, 1), asked)
+    assert promises.forbid(a_beat("b"), 1000 + LONG - 1)
+    assert not promises.forbid(a_beat("b"), 1000 + LONG)
+
+
+def test_a_voter_answers_no_beat_that_is_older_than_a_promise_lasts() -> None:
+    master, peer = Peer("a"), Peer("b")
+    master.beat = a_beat("a", asks=(Ask("b", Session(1, 1)),))
+    master.received = 1000
+    voter = Voter(SETTINGS, {"a": master, "b": peer}, 0)
+    (promise,) = voter.promised(master, 1000 + LONG - 1)
+    assert promise == Promise("b", Session(1, 1), master.beat.seq)
+    assert voter.promised(master, 1000 + LONG) == ()
 
 
 # --- the master's part ----------------------------------------------------------------------------

@@ -98,11 +98,11 @@ inline vouch(j, i, s)
 	node[third(j, i)].term == node[j].term && node[third(j, i)].role == MASTER && awake(third(j, i)) && \
 	silent(j, i) && s <= node[i].session && s > fenced[pair(third(j, i), i)] && \
 	s >= R(third(j, i), i).session && s >= answer_session[pair(j, i)])
-inline promise(j, i, s)
+inline promise(j, i, s, t)	/* in answer to an ask that is L - t ticks old */
 {
-	answered(j, i) = L;
+	answered(j, i) = t;
 	answer_session[pair(j, i)] = s;
-	promised(j, i) = L;
+	promised(j, i) = larger(t, promised(j, i));
 	promise_session[pair(j, i)] = larger(s, promise_session[pair(j, i)])
 }
 
@@ -122,8 +122,6 @@ inline fence(m, i)
 	answer(m, i) = node[i].session;
 #endif
 	fenced[pair(m, i)] = answer(m, i);
-	promised(m, i) = L;
-	promise_session[pair(m, i)] = larger(answer(m, i), promise_session[pair(m, i)]);
 	answer(m, i) = 0;
 	answered(third(m, i), i) = 0
 }

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from saru.core.action import Note
+from saru.core.action import Note, SendBeat
 from saru.core.beat import Ask, Beat, Promise
+from saru.core.coordinator import Coordinator
 from saru.core.fence import Fences, Promises
 from saru.core.library import Library
 from saru.core.mastership import Mastership
@@ -24,6 +25,7 @@ _stands = Fences.stands
 _fence = Mastership.fence
 _promised = Voter.promised
 _make = Promises.make
+_beat = Coordinator._beat
 
 no_silence = instead(Promises, silent_at=lambda _self, _peer: 0)
 short_silence = instead(
@@ -37,10 +39,10 @@ no_promise = instead(Promises, forbid=lambda _self, _beat, _now: False)
 
 
 def _promise_for(part: Callable[[Settings], int]) -> Plant:
-    def make(self: Promises, node: str, session: Session, now: int) -> None:
-        _make(self, node, session, now)
+    def make(self: Promises, node: str, session: Session, asked: int) -> None:
+        _make(self, node, session, asked)
         session, _ = self._standing[node]
-        self._standing[node] = (session, now + part(self._settings))
+        self._standing[node] = (session, asked + part(self._settings))
 
     return instead(Promises, make=make)
 
@@ -57,6 +59,18 @@ def _stands_for_longer(self: Fences, promise: Promise, ask: Ask, sent: Sent, now
 
 
 answers_too_old = instead(Fences, stands=_stands_for_longer)
+
+
+def _beat_promising_anew(self: Coordinator, now: int) -> None:
+    """A promise is for longer each time that it is said again."""
+    seq = self.seq
+    _beat(self, now)
+    said = self._actions[-1] if self.seq != seq else None
+    for promise in said.beat.promises if isinstance(said, SendBeat) else ():
+        self.voter.promises.make(promise.node, promise.session, now)
+
+
+promised_anew = instead(Coordinator, _beat=_beat_promising_anew)
 woken_late = instead(Voter, times=lambda self, _asks: self.promises.ends())
 
 

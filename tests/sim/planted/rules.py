@@ -88,6 +88,11 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
         on_fences.a_promise_by_a_fast_clock,
         TWO,
     ),
+    "R6 promise no longer than it counts": (
+        fences.promised_anew,
+        on_fences.a_master_that_dies_while_it_asks,
+        UNSERVED,
+    ),
     "R6 nobody waits for a tick": (fences.woken_late, on_leases.deaf_and_then_mute, UNSERVED),
     "R6 newer sessions barred": (
         fences.newer_session_allowed,

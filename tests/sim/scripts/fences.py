@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from saru.core.beat import Beat, Message, Role
 from saru.core.term import Session
-from tests.sim.scripts.steps import SLOW, answers, beats, flap, names, promised, weigh
+from tests.sim.scripts.steps import SLOW, answers, beats, flap, names, promised, soon, weigh
 from tests.unit.cores import DEADTIME, INITDEAD, KEEPALIVE, MS, Link
 
 
@@ -189,6 +189,24 @@ def a_promise_by_a_fast_clock() -> None:
     link.until(lambda: promised(link, "a", "e", "c"))
     assert a.clock() < asked + DEADTIME
     link.run(DEADTIME)
+
+
+def a_master_that_dies_while_it_asks() -> None:
+    """R6: b does not hear a, the master, which asks for it, and dies. c has promised, and needs b.
+
+    For long c has not heard b, so it can promise when a, which has, cannot yet.
+    """
+    link = Link("abc").settled()
+    b = link["b"]
+    link.one_way("b", "c")
+    link.run(3 * DEADTIME)
+    link.one_way("a", "b")
+    link.until(lambda: promised(link, "a", "c", "b") and b.core.session > Session(1, 1))
+    link.mend("b", "c")
+    link.run(KEEPALIVE)
+    assert beats(link, "c")[-1].promises[0].session == b.core.session
+    link["a"].crash()
+    soon(link, link.settings.lease_plus + 2 * KEEPALIVE)
 
 
 def a_session_that_nobody_tells_of() -> None:
