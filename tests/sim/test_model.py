@@ -2,8 +2,8 @@
 """The protocol's model, `saru/core/model`, checked by spin: every run within the bounds.
 
 An instance is a list of macros; what they mean stands in the model. A search proves something only
-if it was complete: it ended, nothing was cut off, and every state was kept in full. Counts and
-times are printed, not judged.
+if it was complete: it ended, nothing was cut off, and every state was kept in full. Counts are
+among a run's figures; no time is judged.
 """
 
 from __future__ import annotations
