@@ -2,7 +2,8 @@
 """R7: one hand that carries the core's orders to the kernel, in their order.
 
 Kernel calls take time and the core does not wait for them, so orders meet here: a newer renewal
-replaces one that has not been carried out, and a drop voids every push and renewal not yet begun.
+replaces one that has not been carried out, and a drop voids every push and renewal not yet begun;
+it is answered after those that were.
 A push that waits until the CPUs have done with the old table holds nothing up: the data plane keeps
 the order of its calls, and what comes behind finds the new table. A lease of a few hundredths of a
 second would else pass while its renewal waits.
@@ -55,7 +56,7 @@ class Pusher:
         self._drop = False
         self._dropping = False  # under way
         self._group: asyncio.TaskGroup | None = None  # of the pushes under way, while this runs
-        self._under_way = 0  # how many they are
+        self._under_way: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self.idle = asyncio.Event()  # all orders have been carried out
         self.idle.set()
@@ -99,6 +100,10 @@ class Pusher:
         if self._drop:
             self._drop, self._dropping = False, True
             await self.empty()
+            if self._under_way:
+                # They were begun before, and are answered before: the next session may take a
+                # version of the same name.
+                await asyncio.wait(self._under_way)
             self._dropping = False
             self._dropped()
         elif self._pushes:
@@ -113,8 +118,13 @@ class Pusher:
 
     def _begin(self, group: asyncio.TaskGroup, push: Push) -> None:
         self.idle.clear()
-        self._under_way += 1
-        group.create_task(self._set(push))
+        task = group.create_task(self._set(push))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._rest()
 
     def _rest(self) -> None:
         if not self._under_way and not self._news.is_set():
@@ -145,9 +155,7 @@ class Pusher:
             log.warning("version %s of id %d: %s", push.version, push.id, error)
         except SaruError as error:
             log.error("version %s of id %d: %s", push.version, push.id, error)
-        self._under_way -= 1
         self._pushed(push.id, push.version, ok)
-        self._rest()
 
     async def _move(self, renew: Renew) -> None:
         try:

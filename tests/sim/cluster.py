@@ -44,7 +44,6 @@ class Cluster(Timeline, Generic[AnyHost]):
         self.bound = 0  # within how long all had to be well at the end, us
         self.settled = 0  # how long it took until all was well at the end, us
         self.story: list[str] = []
-        self.arrives: dict[str, int] = {}  # by sender: when the last of what it has sent arrives
         self.network = Network(scenario.seed, tuple(names), LONGEST)
 
     @property
@@ -82,8 +81,6 @@ class Cluster(Timeline, Generic[AnyHost]):
         for name, other in self.nodes.items():
             if other is not node:
                 for delay in self.network.delays(node.name, name, self.now):
-                    last = self.arrives.get(node.name, 0)
-                    self.arrives[node.name] = max(last, self.now + delay)
                     self.at(self.now + delay, lambda o=other: o.hear(message))  # type: ignore[misc]
 
     def note(self, name: str, note: Note) -> None:

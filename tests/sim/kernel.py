@@ -65,7 +65,8 @@ class Nftables(Kernel):
     """One id's table as sets of nftables keep it: by two times, of which neither is the deadline.
 
     A length runs from the moment at which the kernel takes it, an end is by the wall clock. What is
-    handed to it is computed by the program's own function.
+    handed to it is computed by the program's own function. A renewal that the kernel takes too late
+    is refused here; the program undoes it, a moment later.
     """
 
     def __init__(self, clock: Clock, wall: Clock) -> None:

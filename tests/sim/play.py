@@ -43,15 +43,19 @@ def play_out(
     return world
 
 
-def settle(world: Cluster[Any], bound: int) -> None:
-    """See to it that all is well within the bound, and stays so."""
+def settle(world: Cluster[Any], bound: int, last_failed: Callable[[], int] = lambda: 0) -> None:
+    """See to it that all is well within the bound, and stays so.
+
+    It counts from now, or from when the last failure began if that is told of later.
+    """
     begin = world.now
-    world.bound = bound
     while wrong := world.wrong():
-        if world.now >= begin + bound:
+        world.bound = bound + max(0, last_failed() - begin)
+        if world.now >= begin + world.bound:
             raise InvariantError("; ".join(wrong))
         world.run(world.now + STEP)
     world.settled = world.now - begin
+    world.bound = world.bound or bound
     world.run(world.now + 2 * DEADTIME)
     if wrong := world.wrong():
         raise InvariantError("did not last: " + "; ".join(wrong))

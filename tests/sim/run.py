@@ -19,18 +19,27 @@ TRIPS = 100 * MS
 def bound(world: World) -> int:
     """Within how long all is well again once the network is whole and everybody runs, us.
 
-    At worst those who have just started must take part: their wait; or what the dead have sent is
-    held up, and they seem to live until it arrives. Then L+ (for a lease to end, or
+    At worst those who have just started must take part: their wait. Then L+ (for a lease to end, or
     a promise, or until a master gives up, or the dead are fenced), every candidate's turn, a
     keepalive for one that comes to nothing, who gave way is to take part again, trips and SETs.
     Drift included.
     """
     young = [n.clock() - n.daemon.start for n in world.nodes.values() if n.daemon is not None]
-    late = [world.arrives.get(name, 0) for name, n in world.nodes.items() if n.daemon is None]
-    wait = max(0, INITDEAD - min(young) // 1000, max(late, default=0) - world.now)
+    wait = max(0, INITDEAD - min(young) // 1000)
     turns = (len(world.nodes) + 2) * KEEPALIVE // 2
     pinged = PING_SETTLE if any(n.reach is not None for n in world.nodes.values()) else 0
     return int((wait + LEASE_PLUS + turns + pinged) * 1.01) + TRIPS
+
+
+def heard_of_the_dead(world: World) -> int:
+    """When anybody heard one of the dead last: what they have sent may be held up for long."""
+    since = 0
+    for node in world.nodes.values():
+        if node.daemon is not None:
+            for name, peer in node.daemon.peers.items():
+                if peer.beat is not None and world.nodes[name].daemon is None:
+                    since = max(since, world.now - (node.clock() - peer.received) // 1000)
+    return since
 
 
 def play(scenario: Scenario, *, rules: bool = True, clocks_from: int = 0) -> World:
@@ -44,7 +53,7 @@ def play(scenario: Scenario, *, rules: bool = True, clocks_from: int = 0) -> Wor
 
 def end(world: World) -> None:
     """See to it that all is well, and that those apart agree again where each may go on alone."""
-    settle(world, bound(world))
+    settle(world, bound(world), lambda: heard_of_the_dead(world))
     if world.settings.quorum is Quorum.NONE:
         cut_off(world)
 

@@ -100,13 +100,16 @@ def test_a_renewal_does_not_wait_until_the_old_table_is_out_of_use() -> None:
     at_work(story)
 
 
-def test_a_drop_does_not_wait_either() -> None:
+def test_a_drop_does_not_wait_either_and_is_answered_after_what_had_begun() -> None:
     async def story(ordered: Ordered) -> None:
         ordered.pusher.push(Push(1, version(1), 3, 10))
         await ordered.until(lambda: ordered.kernel.calls == ["set 1"])
         ordered.pusher.drop()
-        await ordered.until(lambda: ordered.told == ["dropped"])
-        assert ordered.kernel.calls == ["set 1", "delete 1"]
+        await ordered.until(lambda: ordered.kernel.calls == ["set 1", "delete 1"])
+        assert ordered.told == []
+        ordered.kernel.done.set()
+        await ordered.until(ordered.pusher.idle.is_set)
+        assert ordered.told == ["pushed 1 True", "dropped"]
 
     at_work(story)
 

@@ -73,7 +73,8 @@
 #define VOUCH(me, i, s) :: d_step { may_vouch(me, i, s) -> vouch(me, i, s) }
 #define PROMISE(me, i, s) \
 	:: d_step { may_promise(me, i, s) -> promise(me, i, s, L) } \
-	:: d_step { L > 1 && may_promise(me, i, s) -> promise(me, i, s, L - 1) }
+	:: d_step { L > 1 && may_promise(me, i, s) -> promise(me, i, s, L - 1) } \
+	:: d_step { L > 2 && may_promise(me, i, s) -> promise(me, i, s, L - 2) }
 #define STEPS_WITH(me, i) \
 	HEAR(me, i) \
 	VOUCH(me, i, 1) VOUCH(me, i, 2) VOUCH(me, i, 3) \
