@@ -32,7 +32,7 @@ RUNS = {
     (3, Quorum.NONE): 60,
     (4, Quorum.NONE): 30,
 }
-PLANTED_LIMIT = 300  # runs; the slowest of them is seen in some two hundred
+PLANTED_LIMIT = 300  # runs; the slowest of them is seen in some forty
 UNSEEN_RUNS = 30
 SEEN = {
     "lapses": Change.LAPSED,
