@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--nemesis", type=float, default=300, metavar="SECONDS", help="for each cluster (300)"
     )
     group.addoption(
-        "--nemesis-guests", type=float, default=45, metavar="SECONDS", help="in the lab (45)"
+        "--nemesis-guests", type=float, default=35, metavar="SECONDS", help="in the lab (35)"
     )
     group.addoption(
         "--nemesis-zookeeper", type=float, default=20, metavar="SECONDS",

@@ -21,7 +21,7 @@ from tests.sim.shrink import failure, kind, shrink
 
 # Voters, quorum: how many runs. SARU_SIM_RUNS multiplies them, for a night's work.
 RUNS = {
-    (3, Quorum.MAJORITY): 400,
+    (3, Quorum.MAJORITY): 300,
     (4, Quorum.MAJORITY): 100,
     (5, Quorum.MAJORITY): 100,
     (6, Quorum.MAJORITY): 15,
