@@ -69,9 +69,9 @@ class Voter:
             if heard.vouch:
                 peer = self._peers[heard.node]
                 peer.vouched_at = peer.received
-        if master is not None:
-            for promise in beat.promises:
-                self.promises.make(promise.node, promise.session, master.received)
+        for promise in beat.promises:
+            assert master is not None  # `promised` makes none without
+            self.promises.make(promise.node, promise.session, master.received)
 
     def times(self, asks: Iterable[Ask]) -> Iterator[int]:
         """When time alone changes what this node says: silence long enough, a promise's end."""

@@ -47,7 +47,8 @@ def on_a_plane(work: Callable[[Nftables], object], clocks: Callable[[], Clocks] 
     asyncio.run(run())
 
 
-async def listed_short(plane: Nftables, put: Table, patched: pytest.MonkeyPatch) -> None:
+async def listed_short(plane: Nftables, put: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have `plane` read the table that was put there, and find two blocks of it only."""
-    patched.setattr(sets, "held", lambda _: 0b0011)
-    assert (await plane.get(put.id)).table != put
+    with monkeypatch.context() as patched:
+        patched.setattr(sets, "held", lambda _: 0b0011)
+        assert (await plane.get(put.id)).table != put

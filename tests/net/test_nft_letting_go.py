@@ -133,8 +133,7 @@ def test_who_has_only_listed_blocks_waits_for_those_that_were_not_listed(
     on_a_plane(lambda plane: plane.set(put))
 
     async def work(plane: Nftables) -> None:
-        with monkeypatch.context() as patched:
-            await listed_short(plane, put, patched)
+        await listed_short(plane, put, monkeypatch)
         waits.clear()
         if renewed:
             await plane.renew(1, put.version, put.deadline + 1)

@@ -42,8 +42,7 @@ def test_a_block_that_was_not_listed_is_given_away_all_the_same(
     on_a_plane(lambda plane: plane.set(put))
 
     async def work(plane: Nftables) -> None:
-        with monkeypatch.context() as patched:
-            await listed_short(plane, put, patched)
+        await listed_short(plane, put, monkeypatch)
         after = table(1, 6, held=0b0001)
         await plane.set(after)
         await plane.close()
