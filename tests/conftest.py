@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What holds for all tests: their order, which of them share a worker, and who is left alone.
 
-`tests/run` has two workers (pytest-xdist). Tests that share something, a file's fixtures or a
-guest, run in one of them, after each other; so do those of which a machine bears one. A test
-marked `alone` judges how fast things are: nothing else runs beside it, in this checkout.
+`tests/run` has three workers (pytest-xdist) for two cores. Tests that share something, a file's
+fixtures or a guest, run in one of them, after each other; so do those of which a machine bears one.
+Guests keep cores busy, so there are two at a time, while much of the rest waits for something. What
+only computes has all the time that others leave, and takes none from them. A test marked `alone`
+judges how fast things are: nothing else runs beside it, in this checkout.
 """
 
 from __future__ import annotations
@@ -16,17 +18,24 @@ from pathlib import Path
 
 import pytest
 
+from deploy.lab import kernels
+
 ORDER = ("unit", "sim", "vm", "bench", "net")
-"""The quick ones first, then what takes longest, and at the end what fills the gaps."""
+"""The quick ones first, then what takes longest, and at the end what fills the gaps. The storms,
+which are `LONG`, come before them all: there is time beside them."""
+COMPUTING = ("unit", "sim")
+"""Directories whose tests mind no clock: they give way to all others."""
+LEAST_URGENT = 19
+"""The lowest priority there is (nice)."""
 HERE = Path(__file__).parent
 SHARED_GUEST = "module_guest"
 """The fixture whose guests, one a kernel, several files share."""
-LABS = (
-    "vm/test_lab.py", "vm/test_demo.py", "vm/test_nemesis.py", "net/test_demo_namespaces.py",
-)  # fmt: skip
-"""Of labs with three guests, and of demonstrations, there is one at a time."""
+FIRST, SECOND = kernels.VERSIONS
+BESIDE = {"vm/test_rules.py": FIRST, "vm/test_guest.py": FIRST}
+"""In which shared guest's worker the guests of other files are, so that it takes both about as
+long; the rest, labs with three guests among them, is in the second's."""
 LONG = ("net/test_nemesis.py", "net/test_nemesis_zookeeper.py")
-"""Minutes for each test: they begin when the guests do."""
+"""Minutes for each test."""
 LASTING = {
     "net/test_nemesis.py": "--nemesis",
     "net/test_nemesis_zookeeper.py": "--nemesis-zookeeper",
@@ -155,22 +164,19 @@ def _alone(item: pytest.Item) -> bool:
     return item.get_closest_marker("alone") is not None
 
 
-def _place(item: pytest.Item) -> tuple[bool, int, int]:
-    """Within a directory, what belongs together across files comes first: it takes longest."""
-    long = _file(item) in (*LONG, *LABS)
-    room = "vm" if long else _room(item)
-    longest = 0 if _shared_guest(item) else 1 if long else 2
-    return _alone(item), ORDER.index(room) if room in ORDER else len(ORDER), longest
+def _place(item: pytest.Item) -> tuple[bool, bool, int, bool]:
+    """Within a directory, what shares a guest comes first: that is the worker's, then."""
+    room = _room(item)
+    place = ORDER.index(room) if room in ORDER else len(ORDER)
+    return _alone(item), _file(item) not in LONG, place, not _shared_guest(item)
 
 
 def _group(item: pytest.Item) -> str:
     """The tests of a group run in one worker; empty: this one may run anywhere."""
     if _alone(item):
         return "alone"
-    if kernel := _shared_guest(item):
-        return f"guest-{kernel}"
-    if _file(item) in LABS:
-        return "labs"
+    if _room(item) == "vm":
+        return f"guests-{_shared_guest(item) or BESIDE.get(_file(item), SECOND)}"
     return "" if {_room(item), _file(item)} & set(SINGLE) else _file(item)
 
 
@@ -178,7 +184,13 @@ def _group(item: pytest.Item) -> str:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """From the first fixture to the last, the worker is in a room with the others, or alone."""
     with _room_for(fcntl.LOCK_EX if _alone(item) else fcntl.LOCK_SH):
-        return (yield)
+        urgency = os.getpriority(os.PRIO_PROCESS, 0)
+        if _room(item) in COMPUTING:
+            os.setpriority(os.PRIO_PROCESS, 0, LEAST_URGENT)
+        try:
+            return (yield)
+        finally:
+            os.setpriority(os.PRIO_PROCESS, 0, urgency)
 
 
 @contextmanager
