@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from kazoo.client import KazooClient
+from kazoo.handlers.threading import KazooTimeoutError
 from pyroute2 import netns
 
 from deploy.lab import topology
@@ -243,8 +244,15 @@ class Ensemble:
 
     def expire(self, session: int) -> None:
         """End a session (an ephemeral node's owner) from outside: who has it learns of it later."""
-        with self.client(client_id=(session, password(session))):
-            pass
+
+        def ended() -> bool:
+            try:
+                with self.client(client_id=(session, password(session))):
+                    return True
+            except KazooTimeoutError:  # who has it came back just then, and has it again
+                return False
+
+        wait_until(f"session {session:#x} is ended", ended)
 
 
 def password(session: int) -> bytes:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
+from deploy.lab import topology
 from deploy.lab.cluster import Cluster
 from deploy.lab.node import Node
 from tests.net.relay import Relay
@@ -153,12 +154,13 @@ def late(cluster: Cluster, node: Node, chance: random.Random) -> Fault:
     return Fault(f"{who} up to {delay:.2f} s late", (), begin, end, wires=True)
 
 
-def hogged(_: Cluster, __: Node, ___: random.Random) -> Fault:
-    """A busy program for each core."""
+def hogged(cluster: Cluster, _: Node, __: random.Random) -> Fault:
+    """A busy program for each core; the client's, so that they end with it at the latest."""
     running: list[subprocess.Popen[bytes]] = []
 
     def begin() -> None:
-        words = [sys.executable, "-c", "while True: pass"]
+        client = cluster.network.namespace(topology.CLIENT)
+        words = ["ip", "netns", "exec", client, sys.executable, "-c", "while True: pass"]
         running.extend(subprocess.Popen(words) for _ in range(os.cpu_count() or 1))
 
     def end() -> None:
