@@ -174,7 +174,7 @@ def ask(path: Path, type_: type[T], what: str, *, timeout: float = 5.0, **argume
         if response.error is not None:
             raise DaemonError(response.error, response.exit_status)
         return msgspec.json.decode(response.answer, type=type_)
-    except msgspec.DecodeError:
+    except ValueError:  # msgspec's, or a UnicodeDecodeError
         raise OutageError(
             f"the daemon at {path} gave no proper answer (is it of another version?)"
         ) from None

@@ -351,7 +351,7 @@ class ZookeeperMembership:
         async def sound(watch: Watch) -> bool:
             try:
                 return await read(watch)
-            except (ValueError, msgspec.DecodeError) as why:
+            except ValueError as why:
                 logger.error("%s: a znode makes no sense: %s", self._name, why)
                 return True
 

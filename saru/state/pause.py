@@ -133,7 +133,7 @@ def _take(file: Path) -> Pause | None:
         raise SaruError(f"cannot remove {file}: {error.strerror}; remove it") from None
     try:
         pause = msgspec.msgpack.decode(content, type=Pause)
-    except msgspec.DecodeError:
+    except ValueError:  # msgspec's, or a UnicodeDecodeError
         raise DoubtError("what it left is damaged, or of another release") from None
     if pause.format != FORMAT:
         raise DoubtError("it was of another release")

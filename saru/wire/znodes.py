@@ -151,7 +151,7 @@ def _unstamped(content: bytes, kind: type[Record]) -> Record:
 def _decode(content: bytes, kind: type[Record]) -> Record:
     try:
         return msgspec.msgpack.decode(content, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"nobody can read it: {error}") from None
 
 

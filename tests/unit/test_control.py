@@ -113,7 +113,7 @@ def test_a_fault_in_one_answer_does_not_end_the_daemon(
         (b"{}\n", "does not understand the request: Object missing required field `ask`"),
         (b"rubbish\n", "does not understand the request: "),
         (b"x" * (REQUEST_MAX + 1) + b"\n", "does not understand the request: "),
-        (b'{"ask":"te\xe4"}\n', "does not understand the request: 'utf-8' codec can't decode"),
+        (b'{"ask":"te\xe4"}\n', "does not understand the request: "),
         (b'{"ask":"tea","with":' + b"[" * 50_000 + b"\n", "does not understand the request: "),
         (b'{"ask":"tea"}\n', "the daemon does not know 'tea'"),
     ],
@@ -132,6 +132,26 @@ def test_rubbish_gets_an_error(path: Path, sent: bytes, said: str) -> None:
 def test_an_answer_of_another_shape(path: Path) -> None:
     with pytest.raises(OutageError, match="gave no proper answer"):
         ask(path, int, "echo")
+
+
+@pytest.mark.parametrize("answer", [b"", b"tea", b'{"error":"te\xe4"}', b"[" * 50_000])
+def test_an_answer_that_nobody_can_read(tmp_path: Path, answer: bytes) -> None:
+    path = tmp_path / "saru.sock"
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(REQUEST_MAX)
+            connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        serving = threading.Thread(target=serve, args=(server,))
+        serving.start()
+        with pytest.raises(OutageError, match="gave no proper answer"):
+            ask(path, Echo, "echo")
+        serving.join()
 
 
 def test_a_daemon_that_hangs(path: Path) -> None:

@@ -135,6 +135,17 @@ def test_a_damaged_one_is_not_used(conf: Config, content: bytes) -> None:
     assert not pause.path(conf).exists()
 
 
+def test_a_name_in_no_known_letters_is_damage(conf: Config) -> None:
+    pause.leave(conf, state_of(conf), LIFE, 1)
+    file = pause.path(conf)
+    name = conf.cluster.name.encode()
+    content = file.read_bytes()
+    assert name in content
+    file.write_bytes(content.replace(name, b"\xff" * len(name)))
+    with pytest.raises(pause.DoubtError, match="damaged"):
+        inherit(conf)
+
+
 def test_another_daemon_has_run_since(conf: Config) -> None:
     pause.leave(conf, state_of(conf), LIFE, 1)
     next_incarnation(conf.daemon.state, conf.cluster.name)
