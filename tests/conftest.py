@@ -24,7 +24,7 @@ ORDER = ("unit", "sim", "vm", "bench", "net")
 """The quick ones first, then what takes longest, and at the end what fills the gaps. The storms,
 which are `LONG`, come before them all: there is time beside them."""
 COMPUTING = ("unit", "sim")
-"""Directories whose tests mind no clock: they give way to all others."""
+"""Directories whose tests mind no clock: in a worker they give way to all others."""
 LEAST_URGENT = 19
 """The lowest priority there is (nice)."""
 HERE = Path(__file__).parent
@@ -185,7 +185,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """From the first fixture to the last, the worker is in a room with the others, or alone."""
     with _room_for(fcntl.LOCK_EX if _alone(item) else fcntl.LOCK_SH):
         urgency = os.getpriority(os.PRIO_PROCESS, 0)
-        if _room(item) in COMPUTING:
+        if _room(item) in COMPUTING and hasattr(item.config, "workerinput"):
             os.setpriority(os.PRIO_PROCESS, 0, LEAST_URGENT)
         try:
             return (yield)
