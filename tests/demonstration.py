@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -107,3 +108,6 @@ def check_without_mask(status: int, said: str, figures: dict[str, Any]) -> None:
     assert settled
     assert settled[0]["accepted_never"] > settled[0]["probes"] / 3
     assert "WRONG" in said
+    assert "not settled" in said
+    for director in settled[0]["per_director"]:
+        assert re.search(rf"what {director} says:\n *cluster: saru\n", said), said

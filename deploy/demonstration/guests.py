@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from deploy.demonstration.stage import Pace, Say, Tap, by_zookeeper
+from deploy.demonstration.stage import LAST_LINES, Pace, Say, Tap, by_zookeeper
 from deploy.lab import configuration, kernels, topology
 from deploy.lab.cache import LabError
-from deploy.lab.laboratory import Laboratory, Setup
+from deploy.lab.laboratory import LOG, OUTPUT, Laboratory, Setup
 
 LAB = "saru-demo"
 DAEMON = "-m saru --debug"
@@ -100,18 +100,21 @@ class Guests:
 
     def master(self, asked: str) -> str:
         """Who is master, as the daemon of `asked` says."""
-        guest = self._laboratory.guest(asked)
-        try:
-            said = json.loads(guest.run(["python3", "-I", "-S", "-c", ASK_STATUS]).stdout)
-        finally:
-            guest.close()
+        said = json.loads(self._run(asked, ["python3", "-I", "-S", "-c", ASK_STATUS]))
         if not said["answer"]["master"]:
             raise LabError(f"{asked} hears no master: {'; '.join(said['answer']['problems'])}")
         return str(said["answer"]["master"])
 
+    def says(self, name: str) -> str:
+        """What its daemon says of itself."""
+        return self._run(name, ["sh", "-c", f"saru status; tail -n {LAST_LINES} {LOG} {OUTPUT}"])
+
     def _signal(self, name: str, signal: str) -> None:
+        self._run(name, ["pkill", f"-{signal}", "-f", "--", DAEMON])
+
+    def _run(self, name: str, words: list[str]) -> str:
         guest = self._laboratory.guest(name)
         try:
-            guest.run(["pkill", f"-{signal}", "-f", "--", DAEMON])
+            return guest.run(words).stdout
         finally:
             guest.close()

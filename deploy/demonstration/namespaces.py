@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import replace
 
-from deploy.demonstration.stage import Pace, Say, Tap, by_zookeeper
+from deploy.demonstration.stage import LAST_LINES, Pace, Say, Tap, by_zookeeper
 from deploy.lab import cluster, configuration, topology
 from deploy.lab.cache import PROJECT, LabError
 from deploy.lab.cluster import Cluster
@@ -114,3 +114,9 @@ are virtual machines with kernels of their own, the module, and IPVS."""
             said = "; ".join(status.problems) if status else "it does not answer"
             raise LabError(f"{asked} hears no master: {said}")
         return status.master
+
+    def says(self, name: str) -> str:
+        """What its daemon says of itself."""
+        node = self._cluster.node(name)
+        said = node.run("status") if node.running else f"no daemon runs: {node.last_words()}"
+        return "\n".join([said.rstrip(), *node.log().splitlines()[-LAST_LINES:]])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from textwrap import indent
 
 from deploy.demonstration.capture import Capture
 from deploy.demonstration.prober import Connection, Connections, Prober
@@ -146,7 +147,18 @@ class Scenario:
                 return True
             if time.monotonic() > limit:
                 self._say(f"not settled after {self._pace.patience:.0f} seconds: {why}")
+                self._ask()
                 return False
+
+    def _ask(self) -> None:
+        """Let every director say how it does, for who wants to know why something did not settle:
+        the lab will be gone."""
+        for name in self._directors:
+            try:
+                said = self._stage.says(name)
+            except LabError as error:
+                said = str(error)
+            self._say(f"what {name} says:\n{indent(said.strip(), '    ')}")
 
     def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)

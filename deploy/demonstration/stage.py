@@ -10,6 +10,8 @@ from typing import Protocol
 Say = Callable[[str], None]
 TICKS = 0.4
 """Seconds."""
+LAST_LINES = 30
+"""Of a director's log, for who wants to know why something did not settle."""
 
 
 @dataclass(frozen=True)
@@ -96,3 +98,7 @@ class Stage(Protocol):
 
     def master(self, asked: str) -> str:
         """Who is master, as the daemon of `asked` says; LabError if it hears none."""
+
+    def says(self, name: str) -> str:
+        """What the daemon of `name` says of itself, for a person to read: its status, and the end
+        of its log. LabError if the director is not there to be asked."""
