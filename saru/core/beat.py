@@ -106,7 +106,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     nothing and never will again in this incarnation. `weight` is the one that counts now, `share`
     what the operator has said. `lease_left` is in ns, 0 without a lease. `keys` are added on the
     way out. `yields`: it gives way to directors that reach more ping nodes. `claim` and `deadtime`,
-    its L, are for those that refuse it.
+    its L, are for those that refuse it. `wait_left` is what is left of the start-up wait, in ns.
     """
 
     node: str
@@ -134,6 +134,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     yields: bool = False
     claim: Claim = Claim.NOTHING
     deadtime: int = 0
+    wait_left: int = 0
 
     def newer(self, other: Beat) -> bool:
         """Whether it was sent after that one, by the same node."""

@@ -76,6 +76,10 @@ class Coordinator(Participant[Never]):
             pass
         elif not self.admission.admits(beat):
             self.rivals.hear(beat, now)
+            known = self.peers.get(beat.node)
+            if known is not None and known.beat is not None and beat.claim is Claim.FORMER:
+                # What the life before has left, which had this node's settings, is still there.
+                known.unheard_since = now
         else:
             self.rivals.admitted(beat.node)
             peer = self.peers.setdefault(beat.node, Peer(beat.node))
@@ -126,6 +130,7 @@ class Coordinator(Participant[Never]):
             raise ValueError("the clock has gone back")
         core = cls(settings, state.node, state.session.incarnation, state.start)
         suspension.restore(core, state)
+        core.listen_again(now)  # what the others said meanwhile is lost, however short it was
         if state.dropping:
             core._drop()
         return core
@@ -214,13 +219,17 @@ class Coordinator(Participant[Never]):
         the others said is still to be read. (With a quorum a silence only counts if others agree.)
         """
         if now > self.seen + 2 * self.settings.keepalive:
-            for peer in self.peers.values():
-                peer.listened_to_again(now)
-            self.rivals.listens_again(now)
-            if self.settings.quorum is Quorum.NONE:  # and there may be others whom it does not know
-                self.listens_until = now + self.settings.lease_plus
+            self.listen_again(now)
         self.seen = now
         super()._begin(now)
+
+    def listen_again(self, now: int) -> None:
+        """Nothing was heard for a while that others may have said."""
+        for peer in self.peers.values():
+            peer.listened_to_again(now)
+        self.rivals.listens_again(now)
+        if self.settings.quorum is Quorum.NONE:  # and there may be others whom it does not know
+            self.listens_until = now + self.settings.lease_plus
 
     def _resign(self, why: str) -> None:
         self.office.resign(why)

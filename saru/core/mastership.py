@@ -86,14 +86,25 @@ class Mastership:
                 asks.append(Ask(peer.name, session))
         return tuple(asks)
 
-    def _over(self, peer: Peer) -> int:
+    def _over(self, peer: Peer, now: int) -> int:
         """Without a quorum: from when on nothing of a node's is left that it could hold.
 
         It is silent, or has just started and holds nothing in this life; then an L+ of what it has
         left, of the longer L of the two, is over.
         """
-        longest = max(self._settings.lease, peer.beat.deadtime if peer.beat else 0)
-        return (peer.life_since if peer.starting() else peer.unheard_since) + plus(longest)
+        since = peer.life_since if self._starting(peer, now) else peer.unheard_since
+        return since + self._longest(peer)
+
+    def _longest(self, peer: Peer) -> int:
+        """L+, of the longer L of this node and the other."""
+        return plus(max(self._settings.lease, peer.beat.deadtime if peer.beat else 0))
+
+    def _starting(self, peer: Peer, now: int) -> bool:
+        """Whether a node has just started, and will have heard this master when its wait ends.
+
+        Else it would find nobody to follow then, and serve as well.
+        """
+        return peer.waits_until() > max(now, self.since + self._longest(peer))
 
     def fence(self, library: Library, now: int) -> Iterator[Note]:
         """Find out who is fenced."""
@@ -121,9 +132,9 @@ class Mastership:
         for ask in self.asks(now):
             peer = self._peers[ask.node]
             if guessed:
-                if now >= self._over(peer):
+                if now >= self._over(peer, now):
                     self._fences.find(ask.node, ask.session)
-                    why = "has only just started" if peer.starting() else "silent"
+                    why = "has only just started" if self._starting(peer, now) else "silent"
                     yield Note(Change.FENCED, ask.node, "counts as fenced", f"{why}, no quorum")
                 continue
             own = now >= self._promises.silent_at(peer)
@@ -194,7 +205,9 @@ class Mastership:
         for peer in self._peers.values():
             if peer.in_term_since is not None:
                 yield peer.in_term_since + self._settings.keepalive
-            yield self._over(peer)  # where there is no quorum
+            # Where there is no quorum, see `_over`.
+            yield peer.life_since + self._longest(peer)
+            yield peer.unheard_since + self._longest(peer)
             yield self._patience(peer)
 
     def wants(self) -> tuple[Want, ...]:

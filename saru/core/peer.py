@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from saru.core.beat import Beat, Heard
+from saru.core.settings import least
 from saru.core.state import PeerState
 from saru.core.term import Session
 
@@ -79,10 +80,15 @@ class Peer:
         """This node has heard nobody for a while: what it knows of this one begins now."""
         self.unheard_since = self.life_since = now
 
-    def starting(self) -> bool:
-        """Whether its newest beat is one of its start-up wait (R8): this life holds nothing yet."""
-        beat = self.beat
-        return beat is not None and beat.term is None and not beat.waited
+    def waits_until(self) -> int:
+        """Until when, at least, it is in its start-up wait (R8): so long this life holds nothing.
+
+        Its newest beat says how much is left. That was sent after the one of ours that it names;
+        0 if it names none.
+        """
+        if self.beat is None or self.beat.term is not None or self.named is None:
+            return 0
+        return self.named + least(self.beat.wait_left)
 
     def is_news(self, beat: Beat) -> bool:
         """Whether `beat` is newer than all that came before; late and doubled ones are not."""

@@ -116,6 +116,11 @@ def plus(lease: int) -> int:
     return -(-lease * (100 + RHO_PERCENT) // (100 - RHO_PERCENT))
 
 
+def least(duration: int) -> int:
+    """How much has passed here, at least, when `duration` has passed on some other clock."""
+    return duration * (100 - RHO_PERCENT) // (100 + RHO_PERCENT)
+
+
 def differing(ours: bytes, theirs: bytes) -> list[str]:
     """The configuration keys in which two digests differ."""
     return [KEYS[key] for key in DIGESTED if not same(key, ours, theirs)]

@@ -42,4 +42,5 @@ def compose(core: Coordinator, seq: int, asks: tuple[Ask, ...], now: int) -> Bea
         yields=core.yielding.yields,
         claim=core.claim(now),
         deadtime=core.longest,
+        wait_left=core.voter.wait_left(now),
     )

@@ -23,7 +23,11 @@ class Voter:
 
     def waited(self, now: int) -> bool:
         """Whether this node is past its start-up wait (R8)."""
-        return now >= self._start + self._settings.start_wait
+        return self.wait_left(now) == 0
+
+    def wait_left(self, now: int) -> int:
+        """How much of its start-up wait is left; 0 when that is over."""
+        return max(0, self._start + self._settings.start_wait - now)
 
     def heard(self, term: Term | None, asks: Iterable[Ask], now: int) -> tuple[Heard, ...]:
         """R1: whom this node, in `term`, hears, and for whom it vouches.

@@ -49,6 +49,7 @@ def check_beat(beat: Beat) -> None:
             raise ValueError(f"a mark of {len(key.mark)} bytes")
     _number(beat.lease_left)
     _within(beat.deadtime, DEADTIME_MAX, "deadtime")
+    _number(beat.wait_left)
     for members in (beat.heard, beat.asks, beat.promises):
         _members(members)
     for heard in beat.heard:

@@ -11,6 +11,7 @@ from saru.core.beat import (
     Allocation,
     Ask,
     Beat,
+    Claim,
     Grant,
     Heard,
     KeyMark,
@@ -25,7 +26,7 @@ from saru.core.settings import Division, Quorum, Settings
 from saru.core.share import Share
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, Session, Term, Version
 from saru.wire.codec import Codec
-from saru.wire.soundness import NUMBER_MAX
+from saru.wire.soundness import DEADTIME_MAX, NUMBER_MAX
 from saru.wire.voters import Voters
 
 KEYS = Keys(signing=1, secrets={1: b"ultramonkey"})
@@ -87,6 +88,9 @@ def beats_of(
             Reach, st.integers(0, 65535), st.binary(min_size=MARK_BYTES, max_size=MARK_BYTES)
         ),
         yields=st.booleans(),
+        claim=st.sampled_from(Claim),
+        deadtime=st.integers(0, DEADTIME_MAX),
+        wait_left=numbers,
     )
 
 

@@ -222,6 +222,7 @@ def test_who_goes_on_does_what_a_paused_one_would(seed: int) -> None:
             now = host.clock() + away
             paused = copy.deepcopy(core)
             paused.suspended, paused.retiring = False, False
+            paused.listen_again(now)  # what was said meanwhile is lost
             resumed = Coordinator.resume(link.settings, state, now)
             events = [m for _, name, m in link.sent[-30:] if name != host.name]
             for step, message in enumerate([None, *events]):

@@ -379,3 +379,40 @@ def test_one_that_goes_on_after_long_listens_first_for_those_it_does_not_know(
     link["a"].go_on(state)
     assert unheld(link, CALM) <= TRIPS
     shared(link, "b" if differing else "ab")
+
+
+# --- what is heard without a quorum, and what that proves ----------------------------------------
+
+
+def test_two_that_miss_the_first_beats_after_their_start_up_wait_do_not_both_serve() -> None:
+    """Each has heard the other in its wait, and that proves nothing about later than its end."""
+    link = Link("ab", quorum=Quorum.NONE)
+    for name in "ab":
+        start(link, name, link.settings)
+    link.run(INITDEAD - MS)
+    deaf_until = link.now + DEADTIME - 2 * KEEPALIVE
+    link.lost = lambda _sender, _receiver, _message: link.now < deaf_until
+    link.until(lambda: link.held() == EVERYTHING)
+    shared(link, "ab")
+
+
+def test_what_a_killed_one_has_left_is_waited_for_though_its_last_beats_were_lost() -> None:
+    """It is refused when it comes back, and says that something is left of its life before."""
+    link = Link("ab", quorum=Quorum.NONE)
+    running(link, "ab", link.settings)
+    link.lost = lambda sender, _receiver, _message: sender == "b"
+    link.run(2 * KEEPALIVE)
+    link.lost = lambda _sender, _receiver, _message: False
+    link["b"].kill()
+    start(link, "b", msgspec.structs.replace(link.settings, keepalive=KEEPALIVE // 2))
+    link.until(lambda: link["a"].accepts() == EVERYTHING)
+
+
+def test_what_was_said_in_a_pause_is_lost_and_so_a_short_one_proves_nobody_silent() -> None:
+    link = Link("ab", quorum=Quorum.NONE)
+    running(link, "ab", link.settings)
+    state = link["a"].suspend()
+    link.run(KEEPALIVE)
+    link["a"].go_on(state)
+    link["b"].kill()  # its kernel goes on from a beat that the other has missed
+    link.until(lambda: link["a"].accepts() == EVERYTHING)

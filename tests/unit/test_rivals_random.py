@@ -12,7 +12,7 @@ from saru.core.beat import Beat, Message
 from saru.core.settings import Quorum, Settings
 from tests.unit.cores import DEADTIME, EVERYTHING, INITDEAD, KEEPALIVE, MS, Host, Link
 
-RUNS = 15
+RUNS = 100
 LONGER = 2 * DEADTIME
 
 

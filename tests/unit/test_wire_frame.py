@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from saru.core.beat import Ask, Beat, Heard, KeyMark, Offer, Promise, Report, Role
+from saru.core.beat import Ask, Beat, Claim, Heard, KeyMark, Offer, Promise, Report, Role
 from saru.core.reach import Reach
 from saru.core.settings import Division, Quorum, Settings
 from saru.core.share import Share
@@ -90,6 +90,9 @@ def long_beat(settings: Settings, asks: int, promises: int, ids: int = 1) -> Bea
         keys=(KeyMark(1, chance.randbytes(4)), KeyMark(2, chance.randbytes(4))),
         reach=Reach(2, chance.randbytes(4)),
         yields=True,
+        claim=Claim.HOLDS,
+        deadtime=settings.deadtime,
+        wait_left=settings.initdead,
     )
 
 
