@@ -93,7 +93,11 @@ SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
         on_fences.a_master_that_dies_while_it_asks,
         UNSERVED,
     ),
-    "R6 nobody waits for a tick": (fences.woken_late, on_leases.deaf_and_then_mute, UNSERVED),
+    "R6 nobody waits for a tick": (
+        fences.woken_late,
+        on_fences.a_silence_that_ends_between_two_beats,
+        UNSERVED,
+    ),
     "R6 newer sessions barred": (
         fences.newer_session_allowed,
         on_fences.a_session_that_nobody_tells_of,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from saru.core.beat import Beat, Message, Role
 from saru.core.term import Session
 from tests.sim.scripts.steps import SLOW, answers, beats, flap, names, promised, soon, weigh
@@ -18,6 +20,19 @@ def a_master_that_vouched_until_now() -> None:
     for one, other in ("ac", "ca"):
         link.one_way(one, other)
     link.run(2 * DEADTIME)
+
+
+def a_silence_that_ends_between_two_beats() -> None:
+    """R6: b promises at once, a itself L+ after c's last beat; nobody else's comes just then."""
+    link = Link("abc")
+    # With a, b, c a third of a keepalive apart, L+ is 4 keepalives of a's and a little.
+    link.settings = msgspec.structs.replace(link.settings, deadtime=DEADTIME - 15 * MS)
+    link.settled()
+    link.one_way("b", "c")
+    link.run(3 * DEADTIME)
+    link.one_way("c", "a")
+    link.until(lambda: not link["c"].accepts())
+    soon(link, link.settings.lease_plus - link.settings.lease + 10 * MS)
 
 
 def a_session_that_the_master_does_not_know() -> None:
