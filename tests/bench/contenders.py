@@ -2,9 +2,10 @@
 """Who fails over: keepalived (VRRPv3) and Saru, each on hosts of its own, made as alike as can be.
 
 Two directors answer for one VIP. Both send a message every `interval` and give the other up after
-three missed ones: keepalived's own rule (3 x advert_int and the skew of the backup's priority,
-which is the default, 100), and Saru's `deadtime` of three `keepalive`. Saru has a third voter, a
-witness, because two directors alone have no majority.
+three missed ones, and a part of an interval: keepalived's own rule (3 x advert_int and the skew of
+the backup's priority, which is the default, 100: 0.61 x advert_int; RFC 9568, 6.1), and Saru's
+`deadtime` of MISSED `keepalive`, which is 3.57 until the others count it as silent (L+). Saru has a
+third voter, a witness, because two directors alone have no majority.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ DIRECTORS = ("adam", "berta")
 WITNESS = "zeno"
 CLIENT = "client"
 BOTH = ("0", "1")
+MISSED = 3.5
+"""After the third message should have come, half an interval more: that is not the moment at which
+the least delay makes a late message a missed one."""
 
 
 class Contender(Protocol):
@@ -169,7 +173,7 @@ class Saru:
         for name in (*DIRECTORS, WITNESS):
             (folder / f"{name}.conf").write_text(
                 f'[cluster]\nnodes = [{nodes}]\nwitnesses = ["{WITNESS}"]\n'
-                f"[times]\nkeepalive = {interval}\ndeadtime = {3 * interval}\njoin_delay = 0\n"
+                f"[times]\nkeepalive = {interval}\ndeadtime = {MISSED * interval}\njoin_delay = 0\n"
                 f'[director]\nname = "{name}"\ndataplane = "nftables"\n'
                 f"[[id]]\nid = 1\nblocks = {PORTS}\n"
                 f'[heartbeat]\ninterfaces = ["eth0"]\nport = {HEARTBEAT}\n'
