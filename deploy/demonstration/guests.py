@@ -9,6 +9,7 @@ from dataclasses import replace
 from deploy.demonstration.stage import LAST_LINES, Pace, Say, Tap, by_zookeeper
 from deploy.lab import configuration, kernels, topology
 from deploy.lab.cache import LabError
+from deploy.lab.guest import last_words
 from deploy.lab.laboratory import LOG, OUTPUT, Laboratory, Setup
 
 LAB = "saru-demo"
@@ -106,8 +107,12 @@ class Guests:
         return str(said["answer"]["master"])
 
     def says(self, name: str) -> str:
-        """What its daemon says of itself."""
-        return self._run(name, ["sh", "-c", f"saru status; tail -n {LAST_LINES} {LOG} {OUTPUT}"])
+        """What its daemon says of itself; of a guest that does not answer, what it said last."""
+        words = ["sh", "-c", f"saru status; tail -n {LAST_LINES} {LOG} {OUTPUT}; uptime"]
+        try:
+            return self._run(name, words)
+        except LabError as error:
+            return f"{error}\n{last_words(self._laboratory.directory / name)}"
 
     def _signal(self, name: str, signal: str) -> None:
         self._run(name, ["pkill", f"-{signal}", "-f", "--", DAEMON])

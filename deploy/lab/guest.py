@@ -53,6 +53,13 @@ COMMAND_SECONDS = 300.0
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qemu")
 
 
+def last_words(directory: Path) -> str:
+    """What the guest in `directory`, and its QEMU, have said last; it may be gone."""
+    said = [directory / "qemu.log", directory / "console.log"]
+    text = "\n".join(p.read_text(errors="replace") for p in said if p.exists())
+    return "\n".join(text.strip().splitlines()[-25:]) or "it said nothing"
+
+
 class Guest:
     """A running guest. Made by `boot`, or by `start` and later `wait_ready`, or by `attach`."""
 
@@ -200,19 +207,14 @@ class Guest:
                 self._channel = Channel(self.name, self.directory)
             except GuestGoneError:
                 if not self.alive() or time.monotonic() > until:
-                    raise LabError(f"{self.name}: {self._last_words()}") from None
+                    raise LabError(f"{self.name}: {last_words(self.directory)}") from None
                 time.sleep(0.02)
         try:
             if self._channel.greet(max(0.0, until - time.monotonic())):
                 return
         except GuestGoneError:
-            raise LabError(f"{self.name} ended: {self._last_words()}") from None
-        raise LabError(f"{self.name}: no agent after {timeout:.0f} s: {self._last_words()}")
-
-    def _last_words(self) -> str:
-        said = [self.directory / "qemu.log", self.directory / "console.log"]
-        text = "\n".join(p.read_text(errors="replace") for p in said if p.exists())
-        return "\n".join(text.strip().splitlines()[-25:]) or "it said nothing"
+            raise LabError(f"{self.name} ended: {last_words(self.directory)}") from None
+        raise LabError(f"{self.name}: no agent after {timeout:.0f} s: {last_words(self.directory)}")
 
     def channel(self) -> Channel:
         """The connection to the agent, made on first use."""

@@ -63,6 +63,8 @@ class Coordinator(Participant[Never]):
         self.sent = Sent(settings.lease)
         self.seq = 0
         self.seen = now  # when the newest event was
+        self._paced = 0  # when the beat of the master's came that
+        self._turn = 0  # this is at its distance from
         self._said: object = None
         self._waited_told = False
         self.voter = Voter(settings, self.peers, now)
@@ -78,10 +80,9 @@ class Coordinator(Participant[Never]):
         if beat.node == self.node:
             pass
         elif not self.admission.admits(beat):
-            self.rivals.hear(beat, now)
             known = self.peers.get(beat.node)
-            if known is not None and known.beat is not None and beat.claim is Claim.FORMER:
-                # What the life before has left, which had this node's settings, is still there.
+            if self.rivals.hear(beat, now) and beat.claim is Claim.FORMER and known is not None:
+                # A life before, perhaps one with this node's settings, has only just ended.
                 known.unheard_since = now
         else:
             self.rivals.admitted(beat.node)
@@ -251,24 +252,31 @@ class Coordinator(Participant[Never]):
             at = (self.sent.newest or 0) + self.settings.keepalive // 4
             self.next_beat = min(self.next_beat, max(now, at))
         self.office.seen(peer, beat.session != old, now)
-        self._keep_apart(peer, now)
+        if beat.role is Role.MASTER and beat.term == self.term:
+            self._keep_apart(peer.name, now)
         self.library.report(peer.name, beat.reports)
         for want, before in self.library.asked(peer.name, beat.wants):
             self._answer(want, before, now)
 
-    def _keep_apart(self, peer: Peer, now: int) -> None:
-        """Send the next beat at this node's distance from the master's.
+    def _keep_apart(self, master: str, now: int) -> None:
+        """Send the next beat at this node's distance from the master's, which has just come.
 
         A vouch for a beat comes with the next beats of others. Where nodes happen to send at about
-        the same time that takes a `keepalive` more than where one comes between any two.
+        the same time that takes nearly a `keepalive`; if one comes between any two, less.
         """
-        nodes = self.settings.nodes
-        if peer is not self.master() or not {peer.name, self.node} <= set(nodes):
+        nodes, keepalive = self.settings.nodes, self.settings.keepalive
+        between = now < self._paced + 3 * keepalive // 4  # it had something to say
+        if between or not {master, self.node} <= set(nodes):
             return
-        place = (nodes.index(self.node) - nodes.index(peer.name)) % len(nodes)
-        at = now + self.settings.keepalive * place // len(nodes)
-        if at >= (self.sent.newest or 0) + self.settings.keepalive // 2:
-            self.next_beat = min(self.next_beat, at)
+        place = (nodes.index(self.node) - nodes.index(master)) % len(nodes)
+        self._paced, self._turn = now, now + keepalive * place // len(nodes)
+        self.next_beat = min(self.next_beat, self._due(self.sent.newest or 0))
+
+    def _due(self, sent: int) -> int:
+        """When the beat after one of `sent` is due: at this node's turn, if it is not too soon."""
+        latest = sent + self.settings.keepalive
+        soon = sent + self.settings.keepalive // 4
+        return self._turn if soon <= self._turn < latest else latest
 
     def _answer(self, want: Want, before: int, now: int) -> None:
         """Send an allocation to one who lacks it, and has asked for it so many times before."""
@@ -368,12 +376,15 @@ class Coordinator(Participant[Never]):
         if now < self.next_beat and said == self._said:
             return
         if now >= self.next_beat:
-            self.next_beat = now + self.settings.keepalive
+            keepalive = self.settings.keepalive
             if self.mastership is not None:
                 # A little more often than the others: they keep their distance from its beats by
-                # sending theirs sooner, never later, whatever their clocks.
-                self.next_beat -= self.settings.keepalive // MASTERS_HASTE
+                # sending theirs sooner, never later, whatever their clocks and its late timers.
+                due = self.next_beat + keepalive - keepalive // MASTERS_HASTE
+                self.next_beat = max(due, now + keepalive // 2)
                 self._actions += self.mastership.lacking()
+            else:
+                self.next_beat = self._due(now)
         self._said = said
         self.seq = beat.seq
         self.sent.add(beat.seq, now)

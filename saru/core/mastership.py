@@ -100,11 +100,8 @@ class Mastership:
         return plus(max(self._settings.lease, peer.beat.deadtime if peer.beat else 0))
 
     def _starting(self, peer: Peer, now: int) -> bool:
-        """Whether a node has just started, and will have heard this master when its wait ends.
-
-        Else it would find nobody to follow then, and serve as well.
-        """
-        return peer.waits_until() > max(now, self.since + self._longest(peer))
+        """Whether a node is in its start-up wait for sure, not only by its newest beat."""
+        return now < peer.waits_until()
 
     def fence(self, library: Library, now: int) -> Iterator[Note]:
         """Find out who is fenced."""

@@ -48,13 +48,15 @@ class Rivals:
 
     # --- what is heard --------------------------------------------------------------------------
 
-    def hear(self, beat: Beat, now: int) -> None:
-        """A beat of a refused node."""
+    def hear(self, beat: Beat, now: int) -> bool:
+        """A beat of a refused node; whether that is the first of this life of its."""
         if Quorum.NONE not in (self._settings.quorum, self._quorum(beat)):
-            return
+            return False
         old = self._rivals.get(beat.node)
-        if old is None or beat.newer(old.beat):
-            self._rivals[beat.node] = RivalState(beat, now)
+        if old is not None and not beat.newer(old.beat):
+            return False
+        self._rivals[beat.node] = RivalState(beat, now)
+        return old is None or old.beat.session.incarnation != beat.session.incarnation
 
     def admitted(self, node: str) -> None:
         """A node has the same settings now."""

@@ -150,6 +150,7 @@ class HeartbeatDaemon(Daemon):
 
     async def _connect(self) -> None:
         await self._membership.start()
+        self.core.listen_again(boottime())  # what was said until now is lost
 
     async def _disconnect(self) -> None:
         await self._membership.stop()

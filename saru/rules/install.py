@@ -187,10 +187,9 @@ def _diagnosis(family: Family, said: str) -> str:
     """Why rules with `-m saru` were refused, and the mend, if the reason is a usual one."""
     if not Path("/sys/module/xt_saru").exists():
         return f"the kernel module xt_saru is not loaded; run `modprobe xt_saru` ({said})"
-    helped = subprocess.run(
-        [_NAMES[family], "-m", "saru", "--help"], capture_output=True, check=False, timeout=PATIENCE
-    )
-    if helped.returncode != 0:
+    try:
+        _run([_NAMES[family], "-m", "saru", "--help"])
+    except OutageError:
         return (
             f"{_NAMES[family]} cannot load its extension libxt_saru.so; "
             f"run `make -C iptables_ext install` ({said})"

@@ -24,6 +24,7 @@ DIGEST_BYTES = 8
 PING_MAX = 65535  # ping nodes reached
 KEYS_MAX = 255  # keys named in a beat
 DEADTIME_MAX = 24 * 3600 * 10**9  # ns; as long as a configuration can have it
+WAIT_MAX = 3 * DEADTIME_MAX  # ns; as long as a start-up wait can be
 _SETTINGS_MAX = 256
 
 
@@ -49,7 +50,7 @@ def check_beat(beat: Beat) -> None:
             raise ValueError(f"a mark of {len(key.mark)} bytes")
     _number(beat.lease_left)
     _within(beat.deadtime, DEADTIME_MAX, "deadtime")
-    _number(beat.wait_left)
+    _within(beat.wait_left, WAIT_MAX, "wait")
     for members in (beat.heard, beat.asks, beat.promises):
         _members(members)
     for heard in beat.heard:

@@ -26,7 +26,7 @@ from saru.core.settings import Division, Quorum, Settings
 from saru.core.share import Share
 from saru.core.term import COUNTER_MAX, INCARNATION_MAX, PLACE_MAX, Session, Term, Version
 from saru.wire.codec import Codec
-from saru.wire.soundness import DEADTIME_MAX, NUMBER_MAX
+from saru.wire.soundness import DEADTIME_MAX, NUMBER_MAX, WAIT_MAX
 from saru.wire.voters import Voters
 
 KEYS = Keys(signing=1, secrets={1: b"ultramonkey"})
@@ -90,7 +90,7 @@ def beats_of(
         yields=st.booleans(),
         claim=st.sampled_from(Claim),
         deadtime=st.integers(0, DEADTIME_MAX),
-        wait_left=numbers,
+        wait_left=st.integers(0, WAIT_MAX),
     )
 
 

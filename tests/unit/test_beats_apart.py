@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import itertools
 import random
+import string
 
 import pytest
 
 from saru.core.beat import Beat
+from saru.core.settings import Quorum
 from tests.unit.cores import DEADTIME, EVERYTHING, KEEPALIVE, MS, Link
 
 DELAY = MS
@@ -79,3 +81,32 @@ def test_after_a_change_of_master_they_come_apart_anew() -> None:
     sent = beats(link, LONG)
     gaps = [later - at for (at, _), (later, _) in itertools.pairwise(sent)]
     assert min(gaps) > KEEPALIVE // 3 - SLACK
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_who_was_held_up_is_in_its_place_again_after_eight_rounds(seed: int) -> None:
+    link = started("abc", seed)
+    last = link[sorted(set("abc") - {link.master()})[-1]]
+    link.run(random.Random(seed).randrange(KEEPALIVE))
+    last.pause()
+    link.run(KEEPALIVE * 9 // 10)
+    last.resume()
+    link.run(8 * KEEPALIVE)
+    sent = beats(link, LONG // 10)
+    gaps = [later - at for (at, _), (later, _) in itertools.pairwise(sent)]
+    assert min(gaps) > KEEPALIVE // 3 - SLACK
+
+
+def test_the_last_of_many_is_in_its_place_too() -> None:
+    """That comes after the master's next beat."""
+    names = string.ascii_letters
+    link = Link("Az", voters=names, quorum=Quorum.NONE, delay=DELAY).settled()
+    assert link.master() == "A"
+    link.run(LONG)
+    place = KEEPALIVE * ((names.index("z") - names.index("A")) % len(names)) // len(names)
+    latest = 0
+    for at, who in beats(link, LONG):
+        if who == "z":
+            assert abs((at - latest) - (place - KEEPALIVE * 31 // 32)) <= 2 * DELAY
+        else:
+            latest = at

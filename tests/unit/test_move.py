@@ -68,6 +68,7 @@ def test_a_block_of_one_id_does_not_wait_for_the_tables_of_the_others() -> None:
 def test_a_move_costs_few_beats() -> None:
     """Beats that nobody waits for would keep everybody busy while blocks are unheld."""
     link = Link("abc", set_time=SET_TIME).settled()
+    link.run(KEEPALIVE // 10)  # until no beat is due in the next moments
     begin = len(link.sent)
     now = link.now
     weigh(link, "b", 0)

@@ -29,6 +29,7 @@ from saru.core.term import Session, Term, Version
 from saru.wire import codec as wire
 from saru.wire import parts
 from saru.wire.codec import Codec
+from saru.wire.soundness import WAIT_MAX
 from saru.wire.voters import Voters
 from saru.wire.window import WINDOW
 from tests.unit.datagrams import (
@@ -116,6 +117,8 @@ def replaced(**changes: object) -> Beat:
         replaced(term=Term(1, 0, 2**24)),
         replaced(term=Term(1, 0, 0)),
         replaced(weight=65536),
+        replaced(wait_left=-1),
+        replaced(wait_left=WAIT_MAX + 1),
         replaced(lease_left=-1),
         replaced(settings=bytes(257)),
         replaced(heard=(Heard("w" * 64, Session(1, 1), 1, True),)),
