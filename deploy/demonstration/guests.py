@@ -25,6 +25,16 @@ while answer := daemon.recv(65536).decode():
 """What `saru status --json` does, without the libraries: an emulated guest has better things to do
 than to read them while it is probed."""
 
+TELL_ALL = f"""
+saru status 2>&1
+tail -n {LAST_LINES} {LOG} {OUTPUT}
+for task in /proc/$(pgrep -o -f -- "{DAEMON}")/task/*; do
+    echo "its thread $(cat $task/comm) waits in $(cat $task/wchan)"
+done
+dmesg | tail -n {LAST_LINES}
+uptime
+"""
+
 
 class Guests:
     """Directors in QEMU. Every director forwards to the real servers from a MAC of its own."""
@@ -108,9 +118,8 @@ class Guests:
 
     def says(self, name: str) -> str:
         """What its daemon says of itself; of a guest that does not answer, what it said last."""
-        words = ["sh", "-c", f"saru status; tail -n {LAST_LINES} {LOG} {OUTPUT}; uptime"]
         try:
-            return self._run(name, words)
+            return self._run(name, ["sh", "-c", TELL_ALL])
         except LabError as error:
             return f"{error}\n{last_words(self._laboratory.directory / name)}"
 

@@ -252,7 +252,7 @@ class Guard:
                     rules.append(f"no rule names id {number}")
             if compare:
                 return await asyncio.to_thread(self._compare, rules)
-        except SaruError as fault:
+        except (SaruError, OSError) as fault:
             rules.append(str(fault))
         return Findings(tuple(rules))
 
@@ -268,7 +268,7 @@ class Guard:
             return True
         try:
             lines = await asyncio.to_thread(shared.put_mask, self._config)
-        except SaruError as fault:
+        except (SaruError, OSError) as fault:
             self._say(f"cannot put the mask back: {fault}")
             return False
         for line in lines:
@@ -288,7 +288,7 @@ class Guard:
         try:
             for line in await asyncio.to_thread(install.apply, self._config):
                 logger.info("%s: rules put back: %s", self._name, line)
-        except SaruError as fault:
+        except (SaruError, OSError) as fault:
             self._say(f"cannot put the rules back: {fault}")
             return findings
         left = await self._look(compare=False)  # `apply` has compared
@@ -359,7 +359,7 @@ class Guard:
 
 def _interval(config: Config) -> float:
     families = () if install.by_nftables(config) else (Family.IPV4, Family.IPV6)
-    with contextlib.suppress(SaruError):
+    with contextlib.suppress(SaruError, OSError):
         if all(install.variant(each) is install.Variant.NFTABLES for each in families):
             return INTERVAL
     return LEGACY_INTERVAL

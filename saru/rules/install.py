@@ -197,15 +197,28 @@ def _diagnosis(family: Family, said: str) -> str:
     return said
 
 
+def _ordinary() -> list[str]:
+    """What goes before a command so that it does not inherit the daemon's real-time priority.
+
+    With it the daemon itself would wait for it, on a host with one processor.
+    """
+    hurried = os.sched_getscheduler(0) != os.SCHED_OTHER
+    return ["chrt", "--other", "0"] if hurried and shutil.which("chrt") else []
+
+
 def _run(command: Sequence[str], text: str = "") -> str:
-    """The standard output of a program. Raises OutageError with what it said, if it failed."""
+    """The standard output of a program. Raises OutageError with what it said, if it failed.
+
+    Comments of other people's rules need be no UTF-8; they are written back as they were read.
+    """
     path = os.pathsep.join(filter(None, (str(_HERE), os.environ.get("PYTHONPATH"))))
     try:
         done = subprocess.run(
-            command,
+            [*_ordinary(), *command],
             input=text,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             check=False,
             timeout=PATIENCE,
             # python-iptables imports distutils, which setuptools would load itself in front of.
@@ -213,6 +226,8 @@ def _run(command: Sequence[str], text: str = "") -> str:
         )
     except FileNotFoundError:
         raise OutageError(f"there is no {command[0]}; install iptables") from None
+    except OSError as fault:
+        raise OutageError(f"cannot run {command[0]}: {fault.strerror}") from None
     except subprocess.TimeoutExpired:
         raise OutageError(f"{command[0]} did not end within {PATIENCE} s") from None
     if done.returncode != 0:

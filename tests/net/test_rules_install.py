@@ -13,10 +13,12 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from deploy.lab.cache import PROJECT
 from saru.config import Protocol, RulesMode, Service
 from saru.errors import OutageError
 from saru.rules import install, legacy
@@ -205,3 +207,46 @@ def test_a_lock_that_others_hold_is_waited_for(
             pass
     with legacy.xtables_lock(0.2):
         pass
+
+
+def test_a_comment_that_is_no_utf8_is_nobodys_trouble(family: Family) -> None:
+    foreign = b"caf\xe9"
+    name = "iptables" if family is Family.IPV4 else "ip6tables"
+    options = "-A FORWARD -j ACCEPT -m comment --comment"
+    words: list[str | bytes] = [name, *options.split(), foreign]
+    subprocess.run(words, check=True, capture_output=True)
+    wanted = everything(family)
+    assert install.apply_sets([wanted])
+    assert not differences(install._read(family), wanted)
+    assert install.apply_sets([nothing(family)])
+    there = subprocess.run([f"{name}-save"], check=True, capture_output=True).stdout
+    assert foreign in there
+
+
+# --- the programs that do it ----------------------------------------------------------------------
+
+
+def test_a_program_that_cannot_be_run_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # or a later one would do
+    program = tmp_path / "iptables-save"
+    program.unlink()
+    program.write_text("no program")
+    program.chmod(0o755)
+    with pytest.raises(OutageError, match="cannot run iptables-save: Exec format error"):
+        install._read(Family.IPV4)
+
+
+def test_programs_do_not_inherit_a_real_time_priority() -> None:
+    script = (
+        "import os, sys\n"
+        "from saru.rules import install\n"
+        "os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))\n"
+        "asked = [sys.executable, '-c', 'import os; print(os.sched_getscheduler(0))']\n"
+        "print(os.sched_getscheduler(0), install._run(asked))\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=PROJECT
+    )
+    assert list(map(int, said.stdout.split())) == [os.SCHED_RR, os.SCHED_OTHER]
