@@ -12,9 +12,11 @@ import enum
 import logging
 import logging.handlers
 import os
+import queue
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 import msgspec
 
@@ -121,6 +123,24 @@ def set_up(where: Destination, *, debug: bool) -> None:
     logging.getLogger("saru").setLevel(logging.DEBUG if debug else logging.INFO)
     if missing:
         logging.getLogger("saru.daemon.log").warning("%s", missing)
+
+
+async def aside(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`, and let a thread write what it logs.
+
+    A disk or a syslog that does not answer for a while must not keep the beats back.
+    """
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    writer = logging.handlers.QueueListener(lines, *handlers)
+    writer.start()
+    root.handlers[:] = [logging.handlers.QueueHandler(lines)]
+    try:
+        await work
+    finally:
+        root.handlers[:] = handlers
+        writer.stop()  # when all is written
 
 
 def _handler(where: Destination) -> logging.Handler:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import itertools
 import logging
 import os
 import sys
@@ -20,8 +21,11 @@ PRIORITY = 10  # of 1 to 99: before everything ordinary, behind what the kernel 
 SWITCH = 0.0005
 """Seconds that one thread keeps Python's lock from another at most: the loop and the thread that
 carries tables into the kernel must not keep each other from their work for milliseconds."""
-COLLECT_EVERY = 5.0  # seconds; between two collections of what has come and gone meanwhile
-COLLECT_ALL = 12  # every so many collections, one of everything
+COLLECT_LOOK = 0.05  # seconds between two looks at how much there is to collect
+COLLECT_YOUNG = 2000
+"""Objects that have come since the last collection; then it is time. So many cost some 0.3 ms: a
+status has thousands to be thrown away, and somebody may ask for it all the time."""
+COLLECT_OLDER, COLLECT_ALL = 100, 1200  # every so many looks what is older, and everything
 _CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4  # <sys/mman.h>; on fault: what is used, not what could be
 
 logger = logging.getLogger("saru")
@@ -74,7 +78,9 @@ async def _tended(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _collect() -> None:
-    while True:
-        for turn in range(COLLECT_ALL):
-            await asyncio.sleep(COLLECT_EVERY)
-            gc.collect(2 if turn == 0 else 1)
+    for look in itertools.count(1):
+        await asyncio.sleep(COLLECT_LOOK)
+        if look % COLLECT_OLDER == 0:
+            gc.collect(2 if look % COLLECT_ALL == 0 else 1)
+        elif gc.get_count()[0] > COLLECT_YOUNG:
+            gc.collect(0)

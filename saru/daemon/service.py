@@ -34,7 +34,7 @@ def run(config: Config, debug: bool, log_facility: str | None, *, prepare: bool 
         daemon = _made(config)
         for text in (*config.warnings, *config.caveats()):
             logger.warning("%s", text)
-        realtime.run(daemon.main(), wanted=config.daemon.realtime)
+        realtime.run(log.aside(daemon.main()), wanted=config.daemon.realtime)
 
 
 def _prepare(config: Config) -> None:

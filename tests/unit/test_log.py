@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from saru.daemon.log import Destination, Kind, destination, set_up
+from saru.daemon.log import Destination, Kind, aside, destination, set_up
 from saru.errors import SaruError, UsageError
 
 SYSTEMD = {"JOURNAL_STREAM": "9:12345"}
@@ -108,3 +111,31 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"cannot log to {path}: No such file or directory; name another place with --log_facility"
     )
+
+
+def test_what_writes_the_log_keeps_nobody_waiting() -> None:
+    written: list[str] = []
+    answers = threading.Event()
+
+    class Slow(logging.Handler):
+        """A disk that does not answer for a while."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            assert answers.wait(60)
+            written.append(self.format(record))
+
+    async def work() -> None:
+        for number in range(3):
+            logger.warning("line %d", number)
+        assert not written
+        answers.set()
+
+    logger, slow = logging.getLogger(), Slow()
+    logger.addHandler(slow)
+    try:
+        before = logger.handlers[:]
+        asyncio.run(aside(work()))
+        assert logger.handlers == before
+    finally:
+        logger.removeHandler(slow)
+    assert written == ["line 0", "line 1", "line 2"]

@@ -56,3 +56,29 @@ def test_it_can_be_left_alone() -> None:
     done = run(PROGRAM.replace("WANTED", "False"))
     assert done.stdout == "False False True False False\nTrue\n"
     assert done.stderr == ""
+
+
+GARBAGE = """
+import asyncio, gc, time
+from saru.daemon import realtime
+young = []
+gc.callbacks.append(
+    lambda phase, info: phase == "stop" and info["generation"] == 0 and young.append(info)
+)
+async def work():
+    made, end = 0, time.monotonic() + 60
+    while len(young) < 5 and time.monotonic() < end:
+        for _ in range(100):
+            circle = []
+            circle.append(circle)
+        made += 100
+        await asyncio.sleep(0.001)
+    print(len(young) >= 5, sum(info["collected"] for info in young) > made / 2)
+realtime.run(work(), wanted=True)
+"""
+
+
+def test_what_is_thrown_away_is_collected_little_by_little() -> None:
+    """Left for seconds, what a status leaves behind would keep the beats for many milliseconds."""
+    done = run(GARBAGE)
+    assert done.stdout == "True True\n", done.stderr
