@@ -157,17 +157,18 @@ class Operator:
         node = change.node or self._core.node
         if node in self._core.settings.witnesses:
             raise UsageError(f"{node} is a witness, which holds no blocks")
-        await self._shell.others.refresh()
-        before = self._share_of(node)
-        held = self._held(node)
-        takers = self._takers(node)
-        if change.drained and not before.drained and held and not takers and not change.force:
-            raise SaruError(f"{_nobody(node)} (drain --force does it all the same)")
-        changed = not before.grants(weight=change.weight, drained=change.drained)
         moves: tuple[Move, ...] = ()
-        late = f"{node} has not answered"
+        late = _UNKNOWN
         try:
             async with asyncio.timeout(change.limit):
+                await self._shell.others.refresh()
+                before = self._share_of(node)
+                held = self._held(node)
+                takers = self._takers(node)
+                if change.drained and not before.drained and held and not (takers or change.force):
+                    raise SaruError(f"{_nobody(node)} (drain --force does it all the same)")
+                changed = not before.grants(weight=change.weight, drained=change.drained)
+                late = f"{node} has not answered"
                 if node == self._core.node:
                     await self._change(node, change.weight, change.drained)
                 else:
@@ -186,31 +187,41 @@ class Operator:
         """Hand the blocks over and end; nothing has changed if nobody takes them in time."""
         request = arguments_as(arguments, Leave)
         core = self._core
-        await self._shell.others.refresh()
-        held, takers = self._held(core.node), self._takers(core.node)
         moves: tuple[Move, ...] = ()
-        if not request.wait:
-            held = {}
-        elif held and not takers:
-            raise SaruError(f"{_nobody(core.node)} (systemctl stop saru ends it all the same)")
-        async with self._changing:
-            self._shell.do(core.weigh(0, self._shell.now()))
-            try:
-                async with asyncio.timeout(request.limit):
-                    moves = await self._gone(core.node, held, takers)
-            except BaseException as error:
-                self._shell.do(core.apportion(core.share, self._shell.now()))
-                if isinstance(error, TimeoutError):
-                    raise SaruError(
-                        f"after {request.limit:g} s: {_STUCK}; {core.node} goes on as before "
-                        "(systemctl stop saru ends it all the same)"
-                    ) from None
-                raise
+        late = _UNKNOWN
+        try:
+            # All of it: whoever asks waits no longer, and must not see it leave after all.
+            async with asyncio.timeout(request.limit):
+                await self._shell.others.refresh()
+                held, takers = self._held(core.node), self._takers(core.node)
+                if not request.wait:
+                    held = {}
+                elif held and not takers:
+                    raise SaruError(f"{_nobody(core.node)} ({_ALL_THE_SAME})")
+                async with self._changing:
+                    late = _STUCK
+                    moves = await self._handed_over(core, held, takers)
+        except TimeoutError:
+            raise SaruError(
+                f"after {request.limit:g} s: {late}; {core.node} goes on as before "
+                f"({_ALL_THE_SAME})"
+            ) from None
         asyncio.get_running_loop().call_soon(self._shell.stop)
         share = core.share
         return Outcome(
             node=core.node, changed=True, weight=share.weight, drained=share.drained, moves=moves
         )
+
+    async def _handed_over(
+        self, core: Participant[Any], held: dict[int, int], takers: set[str]
+    ) -> tuple[Move, ...]:
+        """Give the blocks to `takers`; as before if that comes to no end."""
+        self._shell.do(core.weigh(0, self._shell.now()))
+        try:
+            return await self._gone(core.node, held, takers)
+        except BaseException:
+            self._shell.do(core.apportion(core.share, self._shell.now()))
+            raise
 
     # --- this director's share ------------------------------------------------------------------
 
@@ -320,6 +331,8 @@ class Operator:
         return tuple(moves)
 
 
+_UNKNOWN = "it is not known what the other directors hold (see: saru status)"
+_ALL_THE_SAME = "systemctl stop saru ends it all the same"
 _STUCK = "not all of its blocks are in other hands (see: saru status)"
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from deploy.lab.cache import LabError
 from deploy.lab.cluster import Cluster
 from deploy.lab.node import Node, wait_until
 from saru import control
@@ -24,6 +25,7 @@ WEIGHT = 100
 """That of every director to begin with."""
 LIMITS = (0.2, 1.0, 2.0)
 """Seconds that an order may take."""
+LAST_LINES = 40  # of a log, for who wants to know why a director obeys nobody
 ANSWER = 1.0
 """Seconds that a daemon may take beyond those."""
 
@@ -35,6 +37,8 @@ class Orders:
     cluster: Cluster
     obeyed: int = 0
     refused: int = 0
+    _unheard: set[str] = field(default_factory=set)
+    """Who has not said in time that it leaves, and may do so all the same."""
 
     def _ask(self, asked: Node, what: str, limit: float, **arguments: Any) -> bool:
         """Whether a node's daemon did it."""
@@ -85,6 +89,8 @@ class Orders:
         def begin() -> None:
             if self._ask(node, "leave", limit):
                 node.wait_ended()
+            else:
+                self._unheard.add(node.name)
 
         def end() -> None:
             if not node.running:
@@ -96,8 +102,20 @@ class Orders:
     def undo(self) -> None:
         """Every director is as it was at first; their daemons all run."""
         for node in self.cluster.directors:
-            again = partial(_obeyed, node, "share", max(LIMITS), weight=WEIGHT, drained=False)
-            wait_until(f"{node.name} takes its share again", again, PATIENCE)
+            try:
+                wait_until(
+                    f"{node.name} takes its share again", partial(self._again, node), PATIENCE
+                )
+            except LabError as error:
+                state = "its daemon runs" if node.running else "it has no daemon"
+                said = "\n".join(node.log().splitlines()[-LAST_LINES:])
+                raise LabError(f"{error}; {state}; it said last:\n{said}") from None
+
+    def _again(self, node: Node) -> bool:
+        if node.name in self._unheard and not node.running:
+            node.start()
+            node.wait_ready()
+        return _obeyed(node, "share", max(LIMITS), weight=WEIGHT, drained=False)
 
     def __str__(self) -> str:
         return f"{self.obeyed} orders obeyed, {self.refused} refused"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from saru.errors import SaruError, UsageError
 from saru.status import Director, Guard, State
 from saru.status.holders import Holders
 from saru.status.snapshot import Look, held_by, take
-from tests.unit.cores import BLOCKS, EVERYTHING, KEEPALIVE, Link
+from tests.unit.cores import BLOCKS, DEADTIME, EVERYTHING, KEEPALIVE, Link
 
 
 class Site:
@@ -274,3 +275,30 @@ def test_a_place_that_cannot_be_written_changes_nothing(cluster: Cluster, tmp_pa
         cluster.share("a", drained=True)
     assert cluster.held("a")
     assert not cluster.link["a"].core.share.drained
+
+
+class _Deaf(Heard):
+    """Others who cannot be asked now, as in a ZooKeeper that does not answer."""
+
+    async def refresh(self) -> None:
+        await asyncio.Event().wait()
+
+
+def test_who_cannot_find_out_in_time_changes_nothing(cluster: Cluster) -> None:
+    """Whoever asked has gone by then, and does not expect that something happens still."""
+    site = cluster.sites["b"]
+    deaf = _Deaf(lambda: site.host.core, site.host.clock, site.order)
+    site.operator._shell = dataclasses.replace(site.operator._shell, others=deaf)
+    requests: tuple[tuple[str, dict[str, object]], ...] = (
+        ("leave", {}),
+        ("leave", {"wait": False}),
+        ("share", {"drained": True}),
+        ("share", {"node": "c", "weight": 1}),
+    )
+    for what, arguments in requests:
+        with pytest.raises(SaruError, match=r"after 0\.1 s: it is not known what the other"):
+            getattr(cluster, what)("b", limit=0.1, **arguments)
+    cluster.link.run(DEADTIME)
+    assert not site.stopped
+    assert {h.core.weight for h in cluster.link.hosts.values()} == {100}
+    assert cluster.held("b")
