@@ -10,12 +10,16 @@ NAMES = ("walter", "wendy", "wanda")
 
 
 def told(*probes: str) -> QueuedLedger:
-    """A ledger of one block's probes, 1 s apart; each says who accepted it after how many ms."""
+    """A ledger of probes, 1 s apart; each says who accepted it after how many ms.
+
+    They are one block's, but for those that begin with another's number and a colon.
+    """
     ledger = QueuedLedger({name: name for name in NAMES})
     for number, text in enumerate(probes):
         sent = number * 1000 * MS
-        ledger.sent(7, sent)
-        for word in text.split():
+        block, _, words = text.rpartition(":")
+        ledger.sent(int(block or 7), sent)
+        for word in words.split():
             name, _, after = word.partition("+")
             ledger.accepted(number, name, sent + int(after) * MS)
     return ledger
@@ -52,3 +56,30 @@ def test_nobody_knows_yet() -> None:
 
 def test_an_older_probe_that_is_accepted_still_counts_for_what_comes_after() -> None:
     assert len(told("walter+4 wendy+480", "walter+2000", "wendy+5").twice()) == 1
+
+
+def test_there_and_back_between_two_probes() -> None:
+    older = told("wendy+5", "8: walter+1900", "wendy+49 walter+1435", "", "", "wendy+5")
+    assert not older.twice()
+    assert len(older.late()) == 1
+    younger = told("wendy+5", "", "wendy+1049 walter+2435", "8: walter+1440", "", "wendy+5")
+    assert not younger.twice()
+    assert len(younger.late()) == 1
+
+
+def test_not_there_and_back() -> None:
+    """Each is the one above but for one thing."""
+    held_before = told("walter+5", "8: walter+1900", "wendy+49 walter+1435", "", "", "wendy+5")
+    both_before = told("wendy+5 walter+6", "8: walter+1900", "wendy+49 walter+1435", "", "wendy+5")
+    nobody_before = told("", "8: walter+1900", "wendy+49 walter+1435", "", "", "wendy+5")
+    both_after = told("wendy+5", "8: walter+1900", "wendy+49 walter+1435", "", "wendy+5 walter+6")
+    no_queue = told("wendy+5", "8: walter+900", "wendy+49 walter+1435", "8: walter+5", "wendy+5")
+    anothers = told("wendy+5", "8: wanda+1900", "wendy+49 walter+1435", "", "", "wendy+5")
+    a_longer_way = told("wendy+5", "8: walter+1060", "wendy+49 walter+78", "", "", "wendy+5")
+    assert len(held_before.twice()) == 1
+    assert len(both_before.twice()) == 2
+    assert len(nobody_before.twice()) == 1
+    assert len(both_after.twice()) == 2
+    assert len(no_queue.twice()) == 1
+    assert len(anothers.twice()) == 1
+    assert len(a_longer_way.twice()) == 1

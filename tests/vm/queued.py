@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from tests.ledger import Ledger
 
 MOVE = 5_000_000
 """ns; no block comes out of one director's hands and into another's in less."""
+BEHIND = 30_000_000
+"""ns; a director that is later than another by that much has a queue, not only a longer way."""
 
 
 class QueuedLedger(Ledger):
@@ -18,6 +22,10 @@ class QueuedLedger(Ledger):
     the second was later by a move at least, and from then on the block is his: the next probe of it
     that anybody accepts is not the first one's. A director that still holds what is another's does
     not pass for that: the other goes on accepting.
+
+    A block may also have gone there and back between two probes of it. The next one is the first
+    one's then, alone, as was the one before: the second cannot have held it all along. And he is
+    seen to have had a queue: he was far behind with this probe, and behind with another.
     """
 
     def twice(self, begin: int = 0, end: int | None = None) -> list[str]:
@@ -49,5 +57,25 @@ class QueuedLedger(Ledger):
         for other in range(number + 1, len(self._sent)):
             after = [name for name, when in self._when[other] if when > late]
             if self._blocks[other] == block and after:
-                return first not in after
+                there_and_back = set(after) == {first} == self._holders_before(number)
+                return first not in after or (
+                    there_and_back
+                    and late - before >= BEHIND
+                    and self._behind(second, before, number)
+                )
         return None
+
+    def _holders_before(self, number: int) -> set[str]:
+        """Who accepted the last probe of the same block before this one that anybody did."""
+        for other in range(number - 1, -1, -1):
+            if self._blocks[other] == self._blocks[number] and self._when[other]:
+                return {name for name, _ in self._when[other]}
+        return set()
+
+    def _behind(self, who: str, moment: int, number: int) -> bool:
+        """Whether he took a move's time beyond a moment for another probe sent by then, too."""
+        return any(
+            name == who and when - moment >= MOVE and other != number
+            for other in range(bisect_right(self._sent, moment))
+            for name, when in self._when[other]
+        )
