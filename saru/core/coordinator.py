@@ -23,6 +23,7 @@ from saru.core.library import Library
 from saru.core.mastership import Mastership, myself
 from saru.core.notes import bar_note, watch, yield_note
 from saru.core.office import Office
+from saru.core.pace import Pace
 from saru.core.participant import Participant
 from saru.core.peer import Peer, Sent
 from saru.core.rivals import Rivals
@@ -31,9 +32,6 @@ from saru.core.speech import compose
 from saru.core.state import State
 from saru.core.term import Session, Term
 from saru.core.voter import Voter
-
-MASTERS_HASTE = 32
-"""A master's beats come sooner by such a part of `keepalive`: more than clocks may differ by."""
 
 
 class Coordinator(Participant[Never]):
@@ -63,8 +61,7 @@ class Coordinator(Participant[Never]):
         self.sent = Sent(settings.lease)
         self.seq = 0
         self.seen = now  # when the newest event was
-        self._paced = 0  # when the beat of the master's came that
-        self._turn = 0  # this is at its distance from
+        self.pace = Pace(settings, node)
         self._said: object = None
         self._waited_told = False
         self.voter = Voter(settings, self.peers, now)
@@ -133,8 +130,7 @@ class Coordinator(Participant[Never]):
         if now < state.at:
             raise ValueError("the clock has gone back")
         core = cls(settings, state.node, state.session.incarnation, state.start)
-        suspension.restore(core, state)
-        core.listen_again(now)  # what the others said meanwhile is lost, however short it was
+        suspension.restore(core, state, now)
         if state.dropping:
             core._drop()
         return core
@@ -252,31 +248,12 @@ class Coordinator(Participant[Never]):
             at = (self.sent.newest or 0) + self.settings.keepalive // 4
             self.next_beat = min(self.next_beat, max(now, at))
         self.office.seen(peer, beat.session != old, now)
-        if beat.role is Role.MASTER and beat.term == self.term:
-            self._keep_apart(peer.name, now)
+        masters = beat.role is Role.MASTER and beat.term == self.term
+        if masters and self.pace.hear(peer.name, now):
+            self.next_beat = min(self.next_beat, self.pace.due(self.sent.newest or 0))
         self.library.report(peer.name, beat.reports)
         for want, before in self.library.asked(peer.name, beat.wants):
             self._answer(want, before, now)
-
-    def _keep_apart(self, master: str, now: int) -> None:
-        """Send the next beat at this node's distance from the master's, which has just come.
-
-        A vouch for a beat comes with the next beats of others. Where nodes happen to send at about
-        the same time that takes nearly a `keepalive`; if one comes between any two, less.
-        """
-        nodes, keepalive = self.settings.nodes, self.settings.keepalive
-        between = now < self._paced + 3 * keepalive // 4  # it had something to say
-        if between or not {master, self.node} <= set(nodes):
-            return
-        place = (nodes.index(self.node) - nodes.index(master)) % len(nodes)
-        self._paced, self._turn = now, now + keepalive * place // len(nodes)
-        self.next_beat = min(self.next_beat, self._due(self.sent.newest or 0))
-
-    def _due(self, sent: int) -> int:
-        """When the beat after one of `sent` is due: at this node's turn, if it is not too soon."""
-        latest = sent + self.settings.keepalive
-        soon = sent + self.settings.keepalive // 4
-        return self._turn if soon <= self._turn < latest else latest
 
     def _answer(self, want: Want, before: int, now: int) -> None:
         """Send an allocation to one who lacks it, and has asked for it so many times before."""
@@ -376,15 +353,11 @@ class Coordinator(Participant[Never]):
         if now < self.next_beat and said == self._said:
             return
         if now >= self.next_beat:
-            keepalive = self.settings.keepalive
             if self.mastership is not None:
-                # A little more often than the others: they keep their distance from its beats by
-                # sending theirs sooner, never later, whatever their clocks and its late timers.
-                due = self.next_beat + keepalive - keepalive // MASTERS_HASTE
-                self.next_beat = max(due, now + keepalive // 2)
+                self.next_beat = self.pace.masters_due(self.next_beat, now)
                 self._actions += self.mastership.lacking()
             else:
-                self.next_beat = self._due(now)
+                self.next_beat = self.pace.due(now)
         self._said = said
         self.seq = beat.seq
         self.sent.add(beat.seq, now)

@@ -60,8 +60,6 @@ class Peer:
             name=self.name,
             beat=self.beat,
             received=self.received,
-            unheard_since=self.unheard_since,
-            life_since=self.life_since,
             back_since=self.back_since,
             named=self.named,
             good_until=self.good_until,
@@ -70,9 +68,11 @@ class Peer:
         )
 
     def restore(self, state: PeerState) -> None:
-        """Go on after a pause. What the operator was told is told anew: it may be another log."""
+        """Go on after a pause. What the operator was told is told anew: it may be another log.
+
+        Since when this one is listened to is another matter; see `listened_to_again`.
+        """
         self.beat, self.received, self.back_since = state.beat, state.received, state.back_since
-        self.unheard_since, self.life_since = state.unheard_since, state.life_since
         self.named, self.good_until = state.named, state.good_until
         self.vouched_at, self.in_term_since = state.vouched_at, state.in_term_since
 

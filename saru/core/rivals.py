@@ -21,7 +21,6 @@ import msgspec
 
 from saru.core.beat import Beat, Claim
 from saru.core.settings import Quorum, Settings, plus, same
-from saru.core.state import RivalState
 
 
 class Barred(msgspec.Struct, frozen=True):
@@ -34,6 +33,13 @@ class Barred(msgspec.Struct, frozen=True):
         return f"{self.what}: {self.why}"
 
 
+class Rival(msgspec.Struct, frozen=True):
+    """A node that is refused: its newest beat, and when that came, or since when it may have."""
+
+    beat: Beat
+    heard: int
+
+
 class Rivals:
     """The refused nodes that are heard, where the settings leave open who serves."""
 
@@ -43,7 +49,7 @@ class Rivals:
         self._settings = settings
         self._node = node
         self._digest = settings.digest()
-        self._rivals: dict[str, RivalState] = {}
+        self._rivals: dict[str, Rival] = {}
         self._since: int | None = None  # since when its beats have claimed blocks, without a break
 
     # --- what is heard --------------------------------------------------------------------------
@@ -55,7 +61,7 @@ class Rivals:
         old = self._rivals.get(beat.node)
         if old is not None and not beat.newer(old.beat):
             return False
-        self._rivals[beat.node] = RivalState(beat, now)
+        self._rivals[beat.node] = Rival(beat, now)
         return old is None or old.beat.session.incarnation != beat.session.incarnation
 
     def admitted(self, node: str) -> None:
@@ -64,7 +70,7 @@ class Rivals:
 
     def listens_again(self, now: int) -> None:
         """This node was stopped for a while: what the others said is still to be read."""
-        self._rivals = {name: RivalState(r.beat, now) for name, r in self._rivals.items()}
+        self._rivals = {name: Rival(r.beat, now) for name, r in self._rivals.items()}
 
     def _quorum(self, beat: Beat) -> Quorum:
         """The sender's rule: this node's own, or the only other one."""
@@ -73,7 +79,7 @@ class Rivals:
             return ours
         return Quorum.NONE if ours is Quorum.MAJORITY else Quorum.MAJORITY
 
-    def _silent_at(self, rival: RivalState) -> int:
+    def _silent_at(self, rival: Rival) -> int:
         """From when on nothing counts that it said: an L+ later, of the longer L of the two."""
         return rival.heard + plus(max(self._settings.lease, rival.beat.deadtime))
 
@@ -131,7 +137,7 @@ class Rivals:
             return None
         return Barred(f"gives way to {rival.node}", f"its settings differ, and it {why}")
 
-    def _without_quorum(self) -> list[RivalState]:
+    def _without_quorum(self) -> list[Rival]:
         """Those who need no quorum to hold blocks."""
         return [
             rival
@@ -160,11 +166,11 @@ class Rivals:
 
     # --- a restart without a break --------------------------------------------------------------
 
-    def state(self) -> tuple[int | None, tuple[RivalState, ...]]:
-        """What must outlast a pause: since when it claims blocks, and who is heard."""
-        return self._since, tuple(self._rivals.values())
+    def state(self) -> tuple[int | None, tuple[Beat, ...]]:
+        """What must outlast a pause: since when it claims blocks, and what others said."""
+        return self._since, tuple(rival.beat for rival in self._rivals.values())
 
-    def restore(self, since: int | None, rivals: tuple[RivalState, ...]) -> None:
-        """Go on after a pause."""
+    def restore(self, since: int | None, beats: tuple[Beat, ...], now: int) -> None:
+        """Go on after a pause. Nothing was heard meanwhile."""
         self._since = since
-        self._rivals = {rival.beat.node: rival for rival in rivals}
+        self._rivals = {beat.node: Rival(beat, now) for beat in beats}

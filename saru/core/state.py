@@ -23,8 +23,6 @@ class PeerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     beat: Beat | None
     received: int
-    unheard_since: int
-    life_since: int
     back_since: int
     named: int | None
     good_until: int
@@ -46,13 +44,6 @@ class HoldingState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return int.from_bytes(self.held, "little")
 
 
-class RivalState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The newest beat of a node that is refused, and when it came; see `Rivals`."""
-
-    beat: Beat
-    heard: int
-
-
 class PromiseState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A promise not to vouch for `node` up to `session`, before `until` (R6)."""
 
@@ -66,7 +57,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `settings` is the digest of the settings that all must share. `sent` has the sequence numbers
     and times of the beats that others may still name, the newest last. `counter` is the highest
-    term counter seen. `dropping`: the tables are not known to be deleted yet.
+    term counter seen. `dropping`: the tables are not known to be deleted yet. `rivals`: the newest
+    beats of those that are refused.
     """
 
     node: str
@@ -90,5 +82,4 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     promises: tuple[PromiseState, ...]
     allocations: tuple[Allocation, ...]
     claims_since: int | None
-    rivals: tuple[RivalState, ...]
-    listens_until: int
+    rivals: tuple[Beat, ...]

@@ -38,22 +38,20 @@ def capture(core: Coordinator, now: int) -> State:
         allocations=core.library.needed(core.term),
         claims_since=claims_since,
         rivals=rivals,
-        listens_until=core.listens_until,
     )
 
 
-def restore(core: Coordinator, state: State) -> None:
+def restore(core: Coordinator, state: State, now: int) -> None:
     """Put `state` into a new node of the same name, incarnation and start."""
     core.session, core.able, core.lease = state.session, state.able, state.lease
     core.share, core.weight = state.share, state.share.effective
     core.yielding.reach, core.yielding.yields = state.reach, state.yields
-    core.seq, core.seen = state.seq, state.at
+    core.seq, core.seen = state.seq, now
     core.former = not core.waited(state.at)
-    core.listens_until = state.listens_until
     core.sent.restore(state.sent)
     core.office.restore(state.term, state.role, state.counter)
     core.voter.promises.restore(state.promises)
-    core.rivals.restore(state.claims_since, state.rivals)
+    core.rivals.restore(state.claims_since, state.rivals, now)
     for known in state.peers:
         core.peers.setdefault(known.name, Peer(known.name)).restore(known)
     for table in state.holdings:
@@ -64,3 +62,4 @@ def restore(core: Coordinator, state: State) -> None:
     for peer in core.peers.values():
         if peer.beat is not None:
             core.library.report(peer.name, peer.beat.reports)
+    core.listen_again(now)  # what the others said meanwhile is lost, however short it was

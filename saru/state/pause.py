@@ -23,7 +23,7 @@ from saru.membership import boottime
 from saru.state import durable
 from saru.state.incarnation import present_incarnation
 
-FORMAT = 6  # raise it with every change of what a state means, also where it would still decode
+FORMAT = 7  # raise it with every change of what a state means, also where it would still decode
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
