@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ turn, and the median of many rounds: other work on the machine takes part in bot
 
 
 def test_what_a_false_beat_costs(tmp_path: Path, figures: Callable[[str], None]) -> None:
-    words = [sys.executable, str(HERE / "reject"), "--rounds", "45", "--json", str(tmp_path / "f")]
+    words = [str(HERE / "reject"), "--rounds", "45", "--json", str(tmp_path / "f")]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     found = json.loads((tmp_path / "f").read_text())
     assert found["worst"] == max(
@@ -36,7 +35,7 @@ def test_what_a_false_beat_costs(tmp_path: Path, figures: Callable[[str], None])
 
 def test_what_a_daemon_costs(tmp_path: Path) -> None:
     words = [str(HERE / "daemon_cost"), "--directors", "3", "--seconds", "1"]
-    subprocess.run([sys.executable, *words, "--json", str(tmp_path / "f")], check=True)
+    subprocess.run([*words, "--json", str(tmp_path / "f")], check=True)
     cases = json.loads((tmp_path / "f").read_text())["cases"]
     assert [case["role"] for case in cases] == ["master", "follower"]
     for case in cases:
@@ -45,7 +44,7 @@ def test_what_a_daemon_costs(tmp_path: Path) -> None:
 
 
 def test_how_late_timers_are(tmp_path: Path) -> None:
-    words = [sys.executable, str(HERE / "timers"), "--seconds", "1", "--json", str(tmp_path / "f")]
+    words = [str(HERE / "timers"), "--seconds", "1", "--json", str(tmp_path / "f")]
     subprocess.run(words, check=True)
     modes = json.loads((tmp_path / "f").read_text())["modes"]
     assert list(modes) == ["plain", "nice", "realtime"]
@@ -55,7 +54,7 @@ def test_how_late_timers_are(tmp_path: Path) -> None:
 
 
 def test_for_how_long_moving_blocks_have_no_holder(tmp_path: Path) -> None:
-    words = [sys.executable, str(HERE / "moves"), "--rounds", "1", "--json", str(tmp_path / "f")]
+    words = [str(HERE / "moves"), "--rounds", "1", "--json", str(tmp_path / "f")]
     subprocess.run(words, check=True)
     changes = json.loads((tmp_path / "f").read_text())["changes"]
     assert list(changes)[::5] == ["drain", "start"]
@@ -108,7 +107,7 @@ def stand_still(stalls: Stalls) -> None:
 
 def test_what_a_cluster_costs_zookeeper(tmp_path: Path) -> None:
     words = [str(HERE / "zookeeper"), "--directors", "3", "--seconds", "1"]
-    subprocess.run([sys.executable, *words, "--json", str(tmp_path / "f")], check=True)
+    subprocess.run([*words, "--json", str(tmp_path / "f")], check=True)
     (case,) = json.loads((tmp_path / "f").read_text())["cases"]
     assert case["directors"] == 3
     assert case["znodes"] > 3 * 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from deploy.lab import cluster as clusters
 from deploy.lab.cluster import Cluster
@@ -60,7 +60,7 @@ def longest_ms(ledger: Ledger, since: int) -> float:
     return ledger.longest(since) / 1e6
 
 
-def test_an_upgrade_by_pauses_costs_no_block_its_holder() -> None:
+def test_an_upgrade_by_pauses_costs_no_block_its_holder(figures: Callable[[str], None]) -> None:
     shape = clusters.plan(3, times=LONG, blocks=BLOCKS)
     with (
         Cluster(f"saru-upgrade-{uuid.uuid4().hex[:6]}", shape) as cluster,
@@ -75,11 +75,13 @@ def test_an_upgrade_by_pauses_costs_no_block_its_holder() -> None:
             serve_together(cluster, upgraded)
         assert changes(cluster) == before
         longest = longest_ms(ledger, since)
-    print(f"longest without an answer: {longest:.0f} ms")
+    figures(f"longest without an answer: {longest:.0f} ms")
     assert longest <= AT_MOST_MS
 
 
-def test_an_upgrade_by_stops_costs_no_block_more_than_planned_moves() -> None:
+def test_an_upgrade_by_stops_costs_no_block_more_than_planned_moves(
+    figures: Callable[[str], None],
+) -> None:
     """A pause is refused, so the unit stops the daemon, which hands its blocks over first."""
     shape = clusters.plan(3, times=SHORT, blocks=BLOCKS)
     with (
@@ -96,6 +98,6 @@ def test_an_upgrade_by_stops_costs_no_block_more_than_planned_moves() -> None:
             upgraded.append(node.name)
             serve_together(cluster, upgraded)
             longest = longest_ms(ledger, since)
-            print(f"{node.name}: longest without an answer: {longest:.0f} ms")
+            figures(f"{node.name}: longest without an answer: {longest:.0f} ms")
             assert longest <= AT_MOST_MS
         assert not any("lapsed" in node.log() for node in cluster.directors)

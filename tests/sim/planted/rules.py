@@ -45,6 +45,11 @@ RANDOM: dict[str, tuple[Plant, int, str]] = {
 
 # These take a script.
 SCRIPTED: dict[str, tuple[Plant, Callable[[], None], str]] = {
+    "R2 sending time, in a script": (
+        leases.lease_from_receipt,
+        on_leases.a_vouch_that_was_long_on_its_way,
+        TWO,
+    ),
     "R1 eviction": (leases.no_eviction, on_leases.broken_links, UNSERVED),
     "R3 lapse": (leases.no_lapse, on_leases.a_sleeper_that_wakes_under_another_master, TWO),
     "R4 question before standing": (

@@ -30,6 +30,32 @@ def deaf_and_then_mute() -> None:
     soon(link, link.settings.lease_plus - DEADTIME + 10 * MS)
 
 
+def a_vouch_that_was_long_on_its_way() -> None:
+    """R2: nobody hears c any more, and what the others last said for it comes when it is L old.
+
+    It names beats from before c fell silent. A lease that began with its receipt would last for an
+    L more, and the others find c fenced an L+ after the last beat that they heard.
+    """
+    link = Link("abc").settled()
+    late: dict[str, Beat] = {}
+
+    def held_up(sender: str, receiver: str, message: Message) -> bool:
+        if sender != receiver == "c" and isinstance(message, Beat):
+            late[sender] = message
+        return receiver == "c"
+
+    for voter in "ab":
+        link.one_way("c", voter)
+    link.lost = held_up
+    link.run(2 * KEEPALIVE)
+    said = dict(late)
+    assert all(any(h.node == "c" and h.vouch for h in beat.heard) for beat in said.values())
+    link.until(lambda: link["c"].core.lease - link["c"].clock() < KEEPALIVE)
+    for beat in said.values():
+        link.deliver("c", beat)
+    link.run(3 * DEADTIME)
+
+
 def a_vouch_from_another_term() -> None:
     """R1: d and e, in b's term, vouch for c in a's. The witnesses d and e hold nothing.
 
