@@ -42,6 +42,8 @@ LATE = 0.5
 """Seconds."""
 DRAIN_SECONDS = 1.0
 """What an answer may need."""
+BEATS_ALONE = "eth2"
+"""The card that carries nothing else; beats have another road."""
 DIRECTORS = topology.DIRECTORS[:3]
 NFTABLES = DIRECTORS[2:]
 """Those without the module: the wall clock bounds their leases, too."""
@@ -60,8 +62,8 @@ class Faults:
     def kinds(self) -> list[storm.Kind]:
         """All of them."""
         return [
-            self._frozen, self._killed, self._powerless, self._stepped, self._hogged, self._parted,
-            self._lossy, self._late,
+            self._frozen, self._killed, self._powerless, self._stepped, self._down, self._hogged,
+            self._parted, self._lossy, self._late,
         ]  # fmt: skip
 
     def _run(self, name: str, command: str) -> None:
@@ -108,6 +110,13 @@ class Faults:
         there, back = (f"date -s @$(($(date +%s) + {by}))" for by in (step, -step))
         return Fault(
             f"{name}'s wall clock {step:+} s", (name,), self._in(name, there), self._in(name, back)
+        )
+
+    def _down(self, chance: random.Random) -> Fault:
+        name = chance.choice(DIRECTORS)
+        down, up = (f"ip link set {BEATS_ALONE} {state}" for state in ("down", "up"))
+        return Fault(
+            f"{name}'s {BEATS_ALONE} down", (name,), self._in(name, down), self._in(name, up)
         )
 
     def _hogged(self, chance: random.Random) -> Fault:
