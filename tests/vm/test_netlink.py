@@ -71,8 +71,9 @@ def test_removal(module_guest: Guest) -> None:
 
 
 def check_deadline(guest: Guest, *words: str) -> dict[str, Any]:
-    seen: dict[str, Any] = json.loads(run_inside(guest, "deadline", *words).stdout)
-    print(seen)
+    done = run_inside(guest, "deadline", *words)
+    seen: dict[str, Any] = json.loads(done.stdout)
+    print(seen, done.stderr)
     assert seen["proper"], "in no try did the fault happen as it should"
     assert seen["accepted"] > 0
     assert seen["refused"] > 0

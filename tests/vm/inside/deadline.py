@@ -130,6 +130,10 @@ def cpu_stalled(
     subprocess.run(["rmmod", "stall"], check=True)
     before = sum(begun > began for begun in prober.seen.accepted)
     after = sum(done < ended for done in prober.seen.refused)
+    across = f"from {(began - deadline) / 1e9:.3f} to {(ended - deadline) / 1e9:.3f} s"
+    print(
+        f"stalled {across} after the deadline; {before} accepted, {after} refused", file=sys.stderr
+    )
     return deadline, before >= ENOUGH and after >= ENOUGH
 
 
