@@ -53,6 +53,14 @@ COMMAND_SECONDS = 300.0
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qemu")
 
 
+def _with_parent() -> list[str]:
+    """A prefix to a command that is to die with this process. Who asks to be told of its
+    parent's death when that is past is told nothing (prctl(2), PR_SET_PDEATHSIG), and has
+    another parent by then: it does not start."""
+    start = '[ "$PPID" = "$0" ] && exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", start, str(os.getpid())]
+
+
 def last_words(directory: Path) -> str:
     """What the guest in `directory`, and its QEMU, have said last; it may be gone."""
     said = [directory / "qemu.log", directory / "console.log"]
@@ -116,7 +124,7 @@ class Guest:
         def words(accel: str) -> list[str]:
             prefix = ["ip", "netns", "exec", namespace] if namespace else []
             if owned:
-                prefix += ["setpriv", "--pdeathsig", "KILL"]
+                prefix += _with_parent()
             return prefix + qemu.command(
                 chosen,
                 accel,

@@ -2,6 +2,7 @@
 """Guests: commands in them, what they see of the host, and how they end."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,28 +125,44 @@ def test_a_panic_ends_the_guest_and_its_log_tells() -> None:
         assert "sysrq triggered crash" in guest.kernel_log()
 
 
-def test_a_guest_dies_with_its_parent() -> None:
+def put(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("dies", ["at once", "before its child asks to be told"])
+def test_a_guest_dies_with_its_parent(tmp_path: Path, dies: str) -> None:
+    if dies != "at once":
+        put(
+            tmp_path / "setpriv",
+            f'while kill -0 "$PARENT"; do sleep 0.1; done; exec {shutil.which("setpriv")} "$@"',
+        )
     program = (
-        "import signal\n"
+        "import os, signal\n"
+        "os.environ['PARENT'] = str(os.getpid())\n"
         "from deploy.lab.guest import Guest\n"
         "guest = Guest.start('orphan')\n"
-        "print(guest.pid(), guest.directory, flush=True)\n"
+        "print(guest.directory, flush=True)\n"
         "signal.pause()\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=PROJECT
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )
     assert parent.stdout is not None
-    pid, directory = parent.stdout.readline().split()
+    directory = parent.stdout.readline().strip()
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    command = Path(f"/proc/{pid}/cmdline")
 
     def gone() -> bool:
         try:
-            return directory not in command.read_text()
-        except (FileNotFoundError, ProcessLookupError):
+            Guest.attach(Path(directory))
+        except GuestGoneError:
             return True
+        return False
 
     wait_until(gone, "QEMU to die")
     subprocess.run(["rm", "-r", directory], check=True)
