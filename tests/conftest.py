@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.lab import kernels
 
@@ -45,6 +46,9 @@ LASTING = {
 SINGLE = ("sim", *LONG)
 """Directories and files whose tests share nothing: any worker may have any of them."""
 FIGURES = "figures"
+EXAMPLES = "examples"
+"""The profile of tests with examples (hypothesis): the same ones each time, however long it takes:
+these tests mind no clock."""
 """The property of a test in which a line of its figures comes from a worker."""
 
 
@@ -65,6 +69,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    slow = [HealthCheck.too_slow]
+    settings.register_profile(
+        EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=slow
+    )
+    settings.load_profile(EXAMPLES)
     config.addinivalue_line("markers", "alone: nothing else runs in this checkout meanwhile")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(AtOnce(config), "failures-at-once")

@@ -10,6 +10,7 @@ import email.parser
 import functools
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,9 +134,22 @@ def _options() -> tuple[str, ...]:
         "-oAPT::Sandbox::User=root",
         "-oAcquire::Languages=none",
         "-oAcquire::Retries=3",
+        "-oAPT::Update::Error-Mode=any",
     )
-    _run(["apt-get", *options, "-qq", "update"], cwd=base)
+    _from_mirror(["apt-get", *options, "-qq", "update"], base)
     return options
+
+
+def _from_mirror(command: list[str], cwd: Path) -> None:
+    """Run a command that needs the mirror; when it fails, twice more: mirrors stumble."""
+    for pause in (10, 30):
+        try:
+            _run(command, cwd)
+            return
+        except LabError as error:
+            cache.say(f"{error}; once more in {pause} s")
+            time.sleep(pause)
+    _run(command, cwd)
 
 
 def _run(command: list[str], cwd: Path | None = None) -> str:
@@ -167,7 +181,7 @@ def unpack(package: Package, into: Path) -> None:
     """Download one package and unpack its files under `into`; nothing is installed."""
     archives = into / ".archives"
     archives.mkdir(exist_ok=True)
-    _run(
+    _from_mirror(
         ["apt-get", *_options(), "-q", "download", f"{package.name}={package.version}"],
         cwd=archives,
     )
@@ -188,8 +202,10 @@ def upstream(name: str, version: str, into: Path) -> None:
         f"-oDir::Etc::sourcelist={listed}",
         f"-oDir::State::lists={base / 'source-lists'}",
     )
-    _run(["apt-get", *options, "-qq", "update"], cwd=base)
-    _run(["apt-get", *options, "-qq", "--download-only", "source", f"{name}={version}"], cwd=into)
+    _from_mirror(["apt-get", *options, "-qq", "update"], base)
+    _from_mirror(
+        ["apt-get", *options, "-qq", "--download-only", "source", f"{name}={version}"], into
+    )
     for archive in into.glob("*.orig.tar.*"):
         if archive.suffix != ".asc":
             _run(["tar", "--extract", "--strip-components=1", f"--file={archive}"], cwd=into)

@@ -27,9 +27,12 @@ import msgspec
 
 from saru.errors import SaruError
 
-# `owners` takes a lock for a moment; a daemon that starts right then must not be refused.
+PAUSE = 0.02  # seconds from one try to the next
 TRIES = 10
-PAUSE = 0.02  # seconds
+"""How often the lock may be somebody's before a daemon that starts is refused: it may just end."""
+LOOKS = 500
+"""How often somebody may be looking (`_has`), which takes a moment, but longer where he has to wait
+for a core."""
 TABLES = Path("/run/saru-tables")
 
 
@@ -86,18 +89,24 @@ class Lock:
         """Lock the file and write its content. It is `cluster`'s, or whose it says."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            for _ in range(TRIES):
+            taken = looked_at = 0
+            while taken < TRIES and looked_at < LOOKS:
                 if _locked(descriptor, fcntl.LOCK_EX):
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, content.encode(), 0)
                     return cls(descriptor)
+                if _locked(descriptor, fcntl.LOCK_SH):  # as who looks has it
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+                    looked_at += 1
+                else:
+                    taken += 1
                 time.sleep(PAUSE)
-            taken = _TakenError(_owner(descriptor, cluster))
+            refused = _TakenError(_owner(descriptor, cluster))
         except OSError as error:  # no room, or a file system without locks
             os.close(descriptor)
             raise _LocklessError(f"cannot take the lock {path}: {error.strerror}") from None
         os.close(descriptor)
-        raise taken
+        raise refused
 
     def release(self) -> None:
         """Give the lock back."""

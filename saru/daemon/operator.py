@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -141,7 +141,7 @@ class Operator:
         self._shell = shell
         self._drained = drained
         self._changing = asyncio.Lock()  # the file and the share change together
-        self._obeying: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
 
     @property
     def _core(self) -> Participant[Any]:
@@ -170,7 +170,9 @@ class Operator:
                 changed = not before.grants(weight=change.weight, drained=change.drained)
                 late = f"{node} has not answered"
                 if node == self._core.node:
-                    await self._change(node, change.weight, change.drained)
+                    # Who asked may give up while the disk is slow: file and share stay one.
+                    changing = self._begin(self._change(node, change.weight, change.drained))
+                    await asyncio.shield(changing)
                 else:
                     await self._ask(node, change)
                 if change.wait:
@@ -235,9 +237,20 @@ class Operator:
         core = self._core
         fits = order.obeyed(core.share, core.node, core.session.incarnation) is not None
         if fits and not self._changing.locked():
-            task = asyncio.ensure_future(self._obey(order))
-            self._obeying.add(task)
-            task.add_done_callback(self._obeying.discard)
+            self._begin(self._obey(order))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have a change made to its end, whoever waits for it."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._under_way.discard(task)
+            if not task.cancelled():
+                task.exception()  # has been logged; most likely nobody waits for it
+
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(ended)
+        return task
 
     async def _obey(self, order: Order) -> None:
         async with self._changing:

@@ -104,7 +104,8 @@ class Bout:
         began = time.monotonic_ns()
         if fault == POWER_CUT:
             for pid in victims:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it went when its parent did
+                    os.kill(pid, signal.SIGKILL)
         answered = self._inside(lambda: self.client.until_all_answer(LIMIT))
         messages.close()
         if fault == POWER_CUT:

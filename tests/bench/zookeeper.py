@@ -23,6 +23,7 @@ from typing import Any
 
 from deploy.lab import topology
 from deploy.lab.network import Network
+from deploy.lab.node import wait_until
 from deploy.lab.zookeeper import Ensemble
 from saru import config
 from saru.core.action import Drop, Note, Push, Renew
@@ -121,7 +122,11 @@ class Counts:
     """What the server has counted by now."""
 
     def __init__(self, ensemble: Ensemble) -> None:
-        facts = ensemble.servers[0].facts("mntr")
+        facts: dict[str, str] = {}
+        wait_until(
+            "the server tells its counts",
+            lambda: facts.update(ensemble.servers[0].facts("mntr")) or facts,
+        )
         self.znodes = int(facts["zk_znode_count"])
         self.watches = int(facts["zk_watch_count"])
         self.requests = int(facts["zk_packets_received"])

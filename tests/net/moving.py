@@ -46,8 +46,11 @@ def longest_gap(cluster: Cluster, change: Change, watched: int) -> tuple[float, 
         change.bring_about()
 
         def done() -> bool:
+            # Directors that all lapsed, where the machine stood still, begin anew, and the block
+            # that does not divide may be somebody else's.
             found = {name: bitmap.bit_count() for name, bitmap in _held(cluster).items()}
-            return found == counts
+            near = all(abs(found[name] - count) <= 1 for name, count in counts.items())
+            return near and sum(found.values()) == sum(counts.values())
 
         wait_until(change.name, done)
         found = gaps.longest()
@@ -58,7 +61,7 @@ def longest_gap(cluster: Cluster, change: Change, watched: int) -> tuple[float, 
 def _held(cluster: Cluster) -> dict[str, int]:
     """The blocks that each director holds, as a bitmap, as the second one says."""
     found = dict.fromkeys((node.name for node in cluster.directors), 0)
-    status = cluster.directors[1].status()
+    status = cluster.directors[1].status(timeout=60)
     assert status is not None
     for run in status.divisions[0].runs:
         if run.holder is not None:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from saru.core import blocks as saru_blocks
@@ -214,7 +214,6 @@ def test_values_are_the_kernel_interface_s() -> None:
         assert int(limit[1]) == getattr(saru_blocks, f"BLOCKS_{name}")
 
 
-@settings(deadline=None)
 @given(block_counts, st.data())
 def test_bitmap_round_trips(blocks: int, data: st.DataObject) -> None:
     members = data.draw(st.sets(st.integers(0, blocks - 1), max_size=40))

@@ -312,7 +312,7 @@ class Truth:
         return could
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EVENTS)
 def test_no_version_gives_what_somebody_else_may_hold(events: list[tuple[str, int, int]]) -> None:
     directors = Directors("abc")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -92,6 +93,27 @@ def test_looking_for_owners_never_makes_a_starting_daemon_fail(tmp_path: Path) -
         for _ in range(50):
             Lock.of_cluster(tmp_path, "saru").release()
         looking.kill()
+
+
+def test_who_looks_may_take_his_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "saru.lock"
+    path.touch()
+    with path.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        passed = 0
+
+        def sleep(_: float) -> None:
+            nonlocal passed
+            passed += 1
+            if passed == 10 * lock.TRIES:
+                fcntl.flock(looking, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("time.sleep", sleep)
+        Lock.of_cluster(tmp_path, "saru").release()
+        assert passed >= 10 * lock.TRIES
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        with pytest.raises(SaruError, match="a daemon runs on this host already"):
+            Lock.of_cluster(tmp_path, "saru")  # not for ever
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

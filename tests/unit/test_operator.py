@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from saru.core.share import Order
 from saru.daemon.operator import Drained, Move, Operator, Outcome, Shell
 from saru.daemon.others import Heard
 from saru.errors import SaruError, UsageError
+from saru.state import durable
 from saru.status import Director, Guard, State
 from saru.status.holders import Holders
 from saru.status.snapshot import Look, held_by, take
@@ -176,11 +178,38 @@ def test_the_last_one_is_not_drained_unless_it_must_be(cluster: Cluster) -> None
     assert outcome.moves == (Move(id=1, blocks=BLOCKS, to={}, unheld=BLOCKS),)
 
 
-def test_a_drain_that_takes_too_long_says_how_to_undo_it(cluster: Cluster) -> None:
+def test_a_drain_that_takes_too_long_says_how_to_undo_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # the disk may take all that time
     cluster.link.lost = lambda _sender, _receiver, message: not hasattr(message, "heard")
-    stuck = "after 0.3 s: a is drained, but not all of its blocks are in other hands .*undrain a$"
+    stuck = "after 1 s: a is drained, but not all of its blocks are in other hands .*undrain a$"
     with pytest.raises(SaruError, match=stuck):
-        cluster.share("a", node="a", drained=True, wait=True, limit=0.3)
+        cluster.share("a", node="a", drained=True, wait=True, limit=1)
+
+
+def test_a_drain_that_nobody_waits_for_any_more_is_on_disk_and_done(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, disk = cluster.sites["a"], threading.Event()
+    replace = durable.replace
+
+    def slowly(path: Path, content: bytes) -> None:
+        assert disk.wait(60)
+        replace(path, content)
+
+    monkeypatch.setattr(durable, "replace", slowly)
+
+    async def work() -> Outcome:
+        with pytest.raises(SaruError, match=r"^after 0\.1 s: a has not answered$"):
+            await site.operator.share({"node": "a", "drained": True, "limit": 0.1})
+        assert not site.host.core.share.drained
+        disk.set()
+        await cluster.until(lambda: site.host.core.share.drained)
+        return await site.operator.share({"node": "a", "drained": True})
+
+    assert cluster.run(work()).changed is False
+    assert site.drained.read() == "a"
 
 
 def test_who_leaves_hands_its_blocks_over_first(cluster: Cluster) -> None:

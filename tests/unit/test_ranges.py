@@ -7,7 +7,7 @@ import itertools
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from saru import ranges
@@ -48,7 +48,6 @@ def test_parse_refuses(text: str, error: str) -> None:
         ranges.parse(text, 16)
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(0, 65535)))
 def test_text_parses_back_and_runs_are_the_members(blocks: set[int]) -> None:
     bitmap = sum(1 << block for block in blocks)

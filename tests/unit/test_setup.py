@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`deploy/setup prune` removes from the cache what nobody has asked for in a month, alone."""
+"""`deploy/setup`: registries that stumble, and what is removed from the cache."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from deploy.lab import cache
 from deploy.lab.cache import PROJECT
 
-MONTH = 31 * 24 * 3600
+LONG_AGO = 40 * 24 * 3600
 
 
 def age(*paths: Path) -> None:
     for path in paths:
-        os.utime(path, (time.time() - MONTH,) * 2)
+        os.utime(path, (time.time() - LONG_AGO,) * 2)
 
 
 def test_what_was_not_used_for_long_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +44,34 @@ def test_what_was_not_used_for_long_goes(tmp_path: Path, monkeypatch: pytest.Mon
     assert {path.name for path in venvs.iterdir()} == {"new", "new.made"}
     assert kernels.is_dir()
     assert not accelerator.exists()
+
+
+def put(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("stumbles", [0, 2, 3])
+def test_what_a_registry_refuses_is_asked_for_again(tmp_path: Path, stumbles: int) -> None:
+    """On a machine that lacks every package."""
+    tools, calls = tmp_path / "tools", tmp_path / "calls"
+    tools.mkdir()
+    put(tools / "dpkg-query", "exit 1")
+    put(tools / "sleep", f"echo sleep $1 >> {calls}")
+    fails = f'[ "$(grep -c update {calls})" -gt {stumbles} ] || {{ echo no route; exit 100; }}'
+    put(tools / "apt-get", f'echo "$*" >> {calls}\n{fails}')
+    done = subprocess.run(
+        [PROJECT / "deploy/setup", "peers"],
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SARU_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = calls.read_text().splitlines()
+    assert [line for line in said if "sleep" in line] == ["sleep 10", "sleep 30"][:stumbles]
+    assert sum("update" in line for line in said) == min(stumbles, 2) + 1
+    assert said[-1].endswith(
+        "update" if stumbles > 2 else "install --yes --no-install-recommends keepalived"
+    )
+    assert done.returncode == (1 if stumbles > 2 else 0), done.stderr
+    assert done.stderr.count("no route") == stumbles
