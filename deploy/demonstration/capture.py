@@ -24,6 +24,8 @@ PACKET_STATISTICS = 6
 PACKET_IGNORE_OUTGOING = 23
 PACKET_MR_PROMISC = 1
 SO_RCVBUFFORCE = 33
+SO_TIMESTAMPNS = 35
+TIMESPEC = struct.Struct("qq")
 BUFFER = 32 << 20
 """Bytes: frames of several seconds, should this process not get its turn."""
 WAIT = 0.1
@@ -75,6 +77,7 @@ class Capture(threading.Thread):
     def _prepare(self, wire: socket.socket) -> None:
         wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         wire.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        wire.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         if self._tap.bridge:
             wire.bind((self._tap.bridge, ETH_P_ALL))
             index = socket.if_nametoindex(self._tap.bridge)
@@ -92,14 +95,15 @@ class Capture(threading.Thread):
                 self._take(wire)
 
     def _take(self, wire: socket.socket) -> None:
-        frame, (interface, *_) = wire.recvfrom(2048)
+        frame, told, _, (interface, *_) = wire.recvmsg(2048, socket.CMSG_SPACE(TIMESPEC.size))
+        came = time.monotonic_ns() - _ago(told)
         mac = frame[6:12].hex(":")
         if self._tap.bridge or not interface:  # the port is gone meanwhile
-            self._judge(frame, mac)
+            self._judge(frame, mac, came)
         elif interface in self._tap.ports:
-            self._judge(frame, self._tap.ports[interface])
+            self._judge(frame, self._tap.ports[interface], came)
 
-    def _judge(self, frame: bytes, who: str) -> None:
+    def _judge(self, frame: bytes, who: str, came: int) -> None:
         """Tell the record, if this frame of `who` carries a probe or a segment of the service."""
         if frame[12:14] == ETH_P_IP and len(frame) >= 42:
             transport = 14 + 4 * (frame[14] & 15)
@@ -122,7 +126,7 @@ class Capture(threading.Thread):
                 text = text.partition(b" ")[2]
             if text.startswith(self._prefix):
                 number = int(text[len(self._prefix) :])
-                self._record.accepted(number, who, time.monotonic_ns())
+                self._record.accepted(number, who, came)
 
     def _count_losses(self, wire: socket.socket) -> None:
         """A frame that this socket had no room for would be a director wrongly accused."""
@@ -140,3 +144,12 @@ class Capture(threading.Thread):
         self._halt.set()
         self.join()
         self.check()
+
+
+def _ago(told: list[tuple[int, int, bytes]]) -> int:
+    """For how many ns a frame has waited to be read: the kernel says when it came, by the wall
+    clock (socket(7), SO_TIMESTAMPNS)."""
+    ((_, _, stamp),) = told
+    seconds, nanoseconds = TIMESPEC.unpack(stamp)
+    ago: int = time.time_ns() - seconds * 10**9 - nanoseconds
+    return max(0, ago)

@@ -92,7 +92,10 @@ class Command:
     def kill(self, number: int) -> None:
         """Send a signal to the command's whole session."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+            try:
+                os.killpg(self.pid, number)
+            except ProcessLookupError:  # it has no session of its own yet
+                os.kill(self.pid, number)
 
     def end(self, status: int) -> None:
         """The command has ended: pass on what is left, and say so."""
@@ -144,7 +147,6 @@ class Port:
                 command.kill(signal.SIGKILL)
             self.present = False
             self.outgoing.clear()
-            self.incoming = b""
 
     def read(self) -> None:
         try:
@@ -153,6 +155,7 @@ class Port:
             return
         if not chunk:
             self.leave()
+            self.incoming = b""
             return
         *lines, self.incoming = (self.incoming + chunk).split(b"\n")
         for line in lines:

@@ -45,6 +45,8 @@ __all__ = ["CommandFailedError", "CommandTimeoutError", "Done", "Guest", "GuestG
 BOOT_SECONDS = 180.0
 """What a boot may take; about 8 s is usual in emulation on an idle host."""
 KVM_BOOT_SECONDS = 30.0
+ATTACH_SECONDS = 60.0
+"""What a running guest may take to answer somebody new."""
 COMMAND_SECONDS = 300.0
 """What a command may take that nobody gives another limit; a busy host may need a minute."""
 
@@ -185,7 +187,8 @@ class Guest:
             return None if process.poll() is not None else int(process.pid)
         record = json.loads((self.directory / "guest.json").read_text())
         pid = int(record["pid"])
-        return pid if record["started"] == _started(pid) else None
+        started = _started(pid)
+        return pid if started is not None and started == record["started"] else None
 
     def alive(self) -> bool:
         """Whether QEMU runs; a stopped one does."""
@@ -227,7 +230,7 @@ class Guest:
     def channel(self) -> Channel:
         """The connection to the agent, made on first use."""
         if self._channel is None:
-            self._greet(GRACE)
+            self._greet(ATTACH_SECONDS)
         assert self._channel is not None
         return self._channel
 

@@ -253,7 +253,7 @@ class Laboratory:
         except GuestGoneError:
             return "off"
         try:
-            done = guest.run(["pgrep", "-f", "saru --debug"], check=False, timeout=20)
+            done = guest.run(["pgrep", "-f", "saru --debug"], check=False, timeout=60)
         except LabError as error:
             return f"does not answer: {error}"
         finally:

@@ -19,7 +19,7 @@ from deploy.lab.cache import PROJECT, LabError
 from deploy.lab.topology import Host, Leg
 
 NAMESPACES = Path("/run/netns")
-END_SECONDS = 10.0
+END_SECONDS = 60.0
 ALL = 100
 """Percent: every frame."""
 
@@ -196,13 +196,13 @@ class Network:
         self._remove(self.namespaces())
 
     def _remove(self, names: Sequence[str]) -> None:
-        for pid in self._inhabitants(names):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         until = time.monotonic() + END_SECONDS
-        while self._inhabitants(names):
+        while found := self._inhabitants(names):
             if time.monotonic() > until:
                 raise LabError(f"processes in {', '.join(names)} do not end")
+            for pid in found:  # one may have come in just now
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
         for name in names:
             _run(["ip", "netns", "delete", name])

@@ -31,7 +31,8 @@ from tests.net.pushing import REFUSED, table
 from tests.prober import ENOUGH, SECOND, Prober, now
 
 PROJECT = Path(__file__).parents[2]
-LEASE = SECOND // 2
+LEASE = int(os.environ.get("SARU_TEST_LEASE_MS", "500")) * SECOND // 1000
+"""Long enough for a table to be set, and a probe of it accepted; guests need more."""
 TICKS_LATE = SECOND // 4
 """A host that stands still for a moment may count its ticks so late."""
 VERSION = Version(Term(1, 0, 0), 1)
@@ -218,9 +219,10 @@ def test_what_remains_is_the_smaller_of_pause_and_step(
 
     deadline = put(1, LEASE, late)
     paused = now() - computed[0]  # a little more than the pause
-    prober.past(deadline + min(back, paused))
-    assert max(prober.seen.accepted, default=0) < deadline + min(back, paused)
-    assert sum(done > deadline for done in prober.seen.refused) >= ENOUGH
+    remains = min(back, paused + TICKS_LATE)
+    prober.past(deadline + remains)
+    assert max(prober.seen.accepted, default=0) < deadline + remains
+    assert sum(done > deadline + remains for done in prober.seen.refused) >= ENOUGH
 
 
 def test_a_renewal_that_the_kernel_took_too_late_is_undone(prober: Prober) -> None:
@@ -248,7 +250,7 @@ def test_a_renewal_that_the_kernel_took_too_late_is_undone(prober: Prober) -> No
     refused = len(prober.seen.refused)
     prober.past(now())
     assert len(prober.seen.refused) >= refused + ENOUGH
-    assert max(prober.seen.accepted) < now() - SECOND // 1000
+    assert max(prober.seen.accepted, default=0) < now() - SECOND // 1000
     assert deadline_there() == deadline
 
 

@@ -36,9 +36,9 @@ class QueuedLedger(Ledger):
         """The probes that lay in a queue until their block was another's, in words."""
         return self._stories(self._of_two(), True)
 
-    def undecided(self) -> list[str]:
-        """Those of whose blocks nobody has accepted a later probe yet, in words."""
-        return self._stories(self._of_two(), None)
+    def undecided(self, end: int | None = None) -> list[str]:
+        """Those, sent before `end`, of whose blocks nobody has accepted a later probe yet."""
+        return self._stories(self._of_two(0, end), None)
 
     def _stories(self, numbers: list[int], moved: bool | None) -> list[str]:
         return [self._story(number) for number in numbers if self._moved(number) is moved]

@@ -85,7 +85,8 @@ def three_directors() -> Iterator[None]:
 
 
 def reaches(one: str, address: str) -> bool:
-    ping = ["ping", "-c", "1", "-W", "5", address]
+    """Whether one of some pings is answered, on a busy host."""
+    ping = ["ping", "-c", "1", "-w", "10", address]  # goes on until one is
     command = [LAB, "--lab", NAME, "exec", one, "--", *ping]
     return subprocess.run(command, capture_output=True).returncode == 0
 

@@ -220,7 +220,7 @@ def test_a_reload_of_faulty_keys_fails_and_says_why(walter: Walter) -> None:
     walter.run("echo '3 sha257 7777' >> /etc/saru/authkeys")
     done = walter.run("systemctl reload saru", check=False)
     assert done.returncode != 0
-    shown = walter.run("systemctl status --no-pager saru").stdout
+    shown = walter.run("journalctl --sync && systemctl status --no-pager saru").stdout
     assert "active (running)" in shown
     assert "saru: /etc/saru/authkeys:4: key 3 has no known method" in shown
     walter.run("sed -i '/^3 /d' /etc/saru/authkeys && systemctl reload saru")

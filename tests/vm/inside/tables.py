@@ -62,7 +62,7 @@ def same_version_may_hold_less(family: saru.Family) -> None:
 
 def expired_tables_stay_so(family: saru.Family) -> None:
     family.set(deadline=saru.now())
-    later = saru.now() + saru.SECOND
+    later = saru.now() + 20 * saru.SECOND
     refused(errno.ESTALE, "passed", lambda: family.renew(1, 1, 1, later))
     refused(errno.ESTALE, "passed", lambda: family.set(deadline=later))
     refused(errno.ESTALE, "passed", lambda: family.set(deadline=later, bitmap=b"\0"))
@@ -76,11 +76,11 @@ def expired_tables_stay_so(family: saru.Family) -> None:
 
 def deadlines_have_a_limit(family: saru.Family) -> None:
     def far() -> int:
-        return saru.now() + 2 * saru.SECOND
+        return saru.now() + 120 * saru.SECOND
 
     refused(errno.ERANGE, "longest lease", lambda: family.set(lease_max=1, deadline=far()))
     refused(errno.ENOENT, "neither", lambda: family.get())
-    family.set(lease_max=saru.SECOND, deadline=saru.now() + saru.SECOND // 2)
+    family.set(lease_max=60 * saru.SECOND, deadline=saru.now() + 30 * saru.SECOND)
     refused(errno.ERANGE, "longest lease", lambda: family.renew(1, 1, 1, far()))
     refused(errno.ERANGE, "longest lease", lambda: family.renew(1, 1, 1, 2**64 - 1))
     family.set(serial=2, lease_max=2**64 - 1, deadline=2**64 - 1)
@@ -237,7 +237,7 @@ def namespaces_end_with_rules_in_them(_family: saru.Family) -> None:
     for _ in range(3):
         subprocess.run(["unshare", "--net", "sh", "-c", commands], check=True)
     for _ in attempts():
-        if references() == before:
+        if references() <= before:  # an earlier one's namespace may have been about to end
             return
     raise AssertionError(f"{references()} references are left, not {before}")
 
