@@ -245,7 +245,7 @@ class Cluster:
     def master(self) -> str:
         """Whom the first node that answers hears as master; LabError if there is none."""
         for node in self.nodes.values():
-            status = node.status(timeout=1.0) if node.running else None
+            status = node.status() if node.running else None
             if status is not None and status.master is not None:
                 return status.master
         raise LabError("no node hears a master")

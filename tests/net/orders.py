@@ -7,6 +7,7 @@ director's blocks. That is no failure; when the faults have ended, `Orders.undo`
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from deploy.lab.cluster import Cluster
 from deploy.lab.node import Node, wait_until
 from saru import control
 from saru.daemon.operator import Outcome
-from saru.errors import SaruError
+from saru.errors import OutageError, SaruError
 from tests.storm import PATIENCE, Fault
 
 WEIGHT = 100
@@ -28,6 +29,8 @@ LIMITS = (0.2, 1.0, 2.0)
 LAST_LINES = 40  # of a log, for who wants to know why a director obeys nobody
 ANSWER = 1.0
 """Seconds that a daemon may take beyond those."""
+AFTER_ALL = 4.0
+"""Seconds in which a daemon that has read an order late obeys it, or gives it up."""
 
 
 @dataclass
@@ -87,12 +90,21 @@ class Orders:
         limit = chance.choice(LIMITS)
 
         def begin() -> None:
-            if self._ask(node, "leave", limit):
-                node.wait_ended()
+            self._unheard.discard(node.name)
+            try:
+                control.ask(node.socket, Outcome, "leave", timeout=limit + ANSWER, limit=limit)
+            except SaruError as error:
+                self.refused += 1
+                if isinstance(error, OutageError):
+                    self._unheard.add(node.name)
             else:
-                self._unheard.add(node.name)
+                self.obeyed += 1
+                node.wait_ended()
 
         def end() -> None:
+            if node.name in self._unheard:
+                with contextlib.suppress(LabError):
+                    wait_until(f"{node.name} leaves after all", lambda: not node.running, AFTER_ALL)
             if not node.running:
                 node.start()
                 node.wait_ready()

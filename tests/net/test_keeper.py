@@ -128,7 +128,7 @@ def test_a_frozen_server_loses_what_is_open(server: Ensemble) -> None:
         try:
             with pytest.raises(LostError):
                 await keeper.create("/frozen", ephemeral=True)
-            assert keeper.tie is Tie.SUSPENDED
+            await until("the connection is missed", lambda: keeper.tie is not Tie.CONNECTED)
         finally:
             server.servers[0].thaw()
         await until("it is over", lambda: keeper.tie in (Tie.LOST, Tie.CONNECTED))
@@ -178,8 +178,8 @@ def test_a_loop_that_hangs_ends_its_session(server: Ensemble) -> None:
         await keeper.create("/hung", ephemeral=True)
         with server.client() as client:  # its threads go on while this one hangs
             left = threading.Event()
-            client.exists("/hung", watch=lambda _: left.set())
-            assert left.wait(PATIENCE), "the session of a loop that hangs lives on"
+            there = client.exists("/hung", watch=lambda _: left.set())
+            assert there is None or left.wait(PATIENCE), "the session of a loop that hangs lives on"
         await until("it learns of it", lambda: ties[-1] is Tie.LOST)
         await keeper.close(10)
 

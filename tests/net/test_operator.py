@@ -13,13 +13,17 @@ import pytest
 from deploy.lab import cluster as clusters
 from deploy.lab.cache import PROJECT
 from deploy.lab.cluster import Cluster
+from deploy.lab.configuration import Times
 from deploy.lab.node import Node, wait_until
 from saru.status import State
+
+CALM = Times(keepalive=200, deadtime=2000, initdead=4100, join_delay=300)
+"""Nobody lapses on a busy host while an operator asks for something."""
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with Cluster(f"saru-operator-{uuid.uuid4().hex[:6]}", clusters.plan(3)) as made:
+    with Cluster(f"saru-operator-{uuid.uuid4().hex[:6]}", clusters.plan(3, times=CALM)) as made:
         made.wait_settled()
         yield made
 

@@ -17,6 +17,7 @@ from saru.status import State
 from tests.ledger import Ledger
 from tests.net.faults import VIP
 from tests.net.probes import names, probing
+from tests.net.restart import Successor
 from tests.net.stormed import RATE
 
 BLOCKS = 256
@@ -97,9 +98,10 @@ def test_a_daemon_that_was_killed_leaves_its_table_to_its_deadline() -> None:
             return {key: found[key] for key in ("term", "serial", "held", "deadline_ns")}
 
         wait_answered(ledger)
-        walter.kill()
-        before = table()
-        walter.start()
+        with Successor(walter) as successor:
+            walter.kill()
+            before = table()
+            successor.begin()
         said = f"{walter.name}: the kernel's table of id 1 goes on for"
         wait_until("the next daemon has seen it", lambda: said in walter.log())
         assert table() == before

@@ -72,7 +72,7 @@ def secure_server(folder: Path) -> Iterator[Ensemble]:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is waited for long."""
-    monkeypatch.setattr(entrance, "PATIENCE", 1.5)
+    monkeypatch.setattr(entrance, "PATIENCE", 4)
 
 
 def told(server: Ensemble, error: type[SaruError], zookeeper: Zookeeper) -> str:
@@ -128,7 +128,7 @@ def test_tls_that_serves(server: Ensemble, folder: Path) -> None:
     enter(server, secured(server, tls(folder)))
 
     async def work() -> None:
-        keeper = Keeper(secured(server, tls(folder)), (), lambda _: None, 400 * MS)
+        keeper = Keeper(secured(server, tls(folder)), (), lambda _: None, 60_000 * MS)
         with server.inside():
             keeper.open()
         await until("a session by TLS", lambda: keeper.tie is Tie.CONNECTED)

@@ -18,8 +18,6 @@ from deploy.lab.guest import Guest
 
 MEMORY_MB = 1536
 """65,536 blocks in one transaction of nftables, with somebody who listens to its notices."""
-LEASE_MS = 2000
-"""Of those that try deadlines: an emulated guest needs more time to get a table into the kernel."""
 MODULES = "veth bridge tun nf_conntrack ip_vs"
 
 
@@ -41,7 +39,7 @@ def checked(guest: Guest, file: str, *options: str, variant: str = "nft") -> Non
     """Run a file's tests in a network namespace of the guest."""
     pytest_words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     words = ["unshare", "--net", *pytest_words, str(PROJECT / file), *options]
-    environment = {"SARU_TEST_VARIANT": variant, "SARU_TEST_LEASE_MS": str(LEASE_MS)}
+    environment = {"SARU_TEST_VARIANT": variant}
     done = guest.run(words, check=False, timeout=900, cwd=str(PROJECT), env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
