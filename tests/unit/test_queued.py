@@ -65,6 +65,9 @@ def test_there_and_back_between_two_probes() -> None:
     younger = told("wendy+5", "", "wendy+1049 walter+2435", "8: walter+1440", "", "wendy+5")
     assert not younger.twice()
     assert len(younger.late()) == 1
+    third = told("wanda+5", "8: walter+1900", "wendy+49 walter+1435", "", "", "wendy+5")
+    assert not third.twice()
+    assert len(third.late()) == 1
 
 
 def test_not_there_and_back() -> None:
@@ -82,4 +85,5 @@ def test_not_there_and_back() -> None:
     assert len(both_after.twice()) == 2
     assert len(no_queue.twice()) == 1
     assert len(anothers.twice()) == 1
+    assert "around it: probe 0, block 7 by ipv4: wendy after 5.0 ms; " in anothers.twice()[0]
     assert len(a_longer_way.twice()) == 1

@@ -24,8 +24,8 @@ class QueuedLedger(Ledger):
     not pass for that: the other goes on accepting.
 
     A block may also have gone there and back between two probes of it. The next one is the first
-    one's then, alone, as was the one before: the second cannot have held it all along. And he is
-    seen to have had a queue: he was far behind with this probe, and behind with another.
+    one's then, alone, and the one before was not the second's: he cannot have held it all along.
+    And he is seen to have had a queue: he was far behind with this probe, and behind with another.
     """
 
     def twice(self, begin: int = 0, end: int | None = None) -> list[str]:
@@ -39,6 +39,17 @@ class QueuedLedger(Ledger):
     def undecided(self, end: int | None = None) -> list[str]:
         """Those, sent before `end`, of whose blocks nobody has accepted a later probe yet."""
         return self._stories(self._of_two(0, end), None)
+
+    def _story(self, number: int) -> str:
+        """With what became of the probes of the same block around it."""
+        about = [
+            other
+            for other in range(len(self._sent))
+            if self._blocks[other] == self._blocks[number] and self._when[other]
+        ]
+        place = about.index(number)
+        around = [super(QueuedLedger, self)._story(o) for o in about[max(0, place - 3) : place + 4]]
+        return f"{super()._story(number)} (around it: {'; '.join(around)})"
 
     def _stories(self, numbers: list[int], moved: bool | None) -> list[str]:
         return [self._story(number) for number in numbers if self._moved(number) is moved]
@@ -57,9 +68,10 @@ class QueuedLedger(Ledger):
         for other in range(number + 1, len(self._sent)):
             after = [name for name, when in self._when[other] if when > late]
             if self._blocks[other] == block and after:
-                there_and_back = set(after) == {first} == self._holders_before(number)
+                holders = self._holders_before(number)
+                there_and_back = set(after) == {first} and holders and second not in holders
                 return first not in after or (
-                    there_and_back
+                    bool(there_and_back)
                     and late - before >= BEHIND
                     and self._behind(second, before, number)
                 )

@@ -36,6 +36,9 @@ from tests.vm.queued import QueuedLedger
 BLOCKS = 1024
 RATE = 500
 """Probes a second: three emulated guests see every one of them."""
+QUEUE = 32
+"""Frames that wait for a guest's card where the probes come in. Of a guest that is seconds behind,
+as with a queue of the usual length, little could be told."""
 DAEMON = "-m [s]aru --debug"  # unlike the command line of the shell that looks for it
 STEP = 3600
 """Seconds, at most, that a wall clock is set forward or back."""
@@ -198,6 +201,8 @@ def test_never_two(request: pytest.FixtureRequest, figures: Callable[[str], None
     stalls = Stalls()
     try:
         lab.up(setup, print)
+        for name in DIRECTORS:
+            lab.network.limit_queue(topology.director(name).legs()[0].port, QUEUE)
         rounds = storm.Storm(
             kinds=Faults(lab).kinds(),
             deadtime=deadtime,
