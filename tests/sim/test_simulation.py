@@ -21,16 +21,16 @@ from tests.sim.shrink import failure, kind, shrink
 
 # Voters, quorum: how many runs. SARU_SIM_RUNS multiplies them, for a night's work.
 RUNS = {
-    (3, Quorum.MAJORITY): 300,
-    (4, Quorum.MAJORITY): 100,
-    (5, Quorum.MAJORITY): 100,
-    (6, Quorum.MAJORITY): 15,
-    (7, Quorum.MAJORITY): 20,
-    (8, Quorum.MAJORITY): 5,
-    (9, Quorum.MAJORITY): 10,
-    (2, Quorum.NONE): 120,
-    (3, Quorum.NONE): 60,
-    (4, Quorum.NONE): 30,
+    (3, Quorum.MAJORITY): 200,
+    (4, Quorum.MAJORITY): 60,
+    (5, Quorum.MAJORITY): 60,
+    (6, Quorum.MAJORITY): 10,
+    (7, Quorum.MAJORITY): 12,
+    (8, Quorum.MAJORITY): 4,
+    (9, Quorum.MAJORITY): 6,
+    (2, Quorum.NONE): 80,
+    (3, Quorum.NONE): 40,
+    (4, Quorum.NONE): 20,
 }
 PLANTED_LIMIT = 300  # runs; the slowest of them is seen in some forty
 UNSEEN_RUNS = 30
