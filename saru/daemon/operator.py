@@ -244,8 +244,10 @@ class Operator:
 
         def ended(task: asyncio.Task[None]) -> None:
             self._under_way.discard(task)
-            if not task.cancelled():
-                task.exception()  # has been logged; most likely nobody waits for it
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not isinstance(error, SaruError):  # those have been logged
+                found = {"message": "a change broke off", "exception": error, "task": task}
+                task.get_loop().call_exception_handler(found)
 
         task = asyncio.ensure_future(work)
         self._under_way.add(task)

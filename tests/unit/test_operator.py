@@ -212,6 +212,26 @@ def test_a_drain_that_nobody_waits_for_any_more_is_on_disk_and_done(
     assert site.drained.read() == "a"
 
 
+def test_a_bug_in_a_change_that_nobody_waits_for_is_told(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_path: Path, _content: bytes) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(durable, "replace", broken)
+    told: list[object] = []
+
+    async def work() -> Outcome:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+        return await cluster.sites["a"].operator.share({"node": "b", "drained": True, "limit": 0.5})
+
+    with pytest.raises(SaruError, match=r"^after 0\.5 s: b has not answered$"):
+        cluster.run(work())
+    assert told
+    assert {str(error) for error in told} == {"a bug"}
+
+
 def test_who_leaves_hands_its_blocks_over_first(cluster: Cluster) -> None:
     before = cluster.held("b")
     outcome = cluster.leave("b")

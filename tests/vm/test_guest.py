@@ -125,18 +125,13 @@ def test_a_panic_ends_the_guest_and_its_log_tells() -> None:
         assert "sysrq triggered crash" in guest.kernel_log()
 
 
-def put(path: Path, script: str) -> None:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
 @pytest.mark.parametrize("dies", ["at once", "before its child asks to be told"])
 def test_a_guest_dies_with_its_parent(tmp_path: Path, dies: str) -> None:
     if dies != "at once":
-        put(
-            tmp_path / "setpriv",
-            f'while kill -0 "$PARENT"; do sleep 0.1; done; exec {shutil.which("setpriv")} "$@"',
-        )
+        waits = 'while kill -0 "$PARENT"; do sleep 0.1; done'
+        slow = tmp_path / "setpriv"
+        slow.write_text(f'#!/bin/sh\n{waits}; exec {shutil.which("setpriv")} "$@"\n')
+        slow.chmod(0o755)
     program = (
         "import os, signal\n"
         "os.environ['PARENT'] = str(os.getpid())\n"
