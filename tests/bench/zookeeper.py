@@ -123,10 +123,12 @@ class Counts:
 
     def __init__(self, ensemble: Ensemble) -> None:
         facts: dict[str, str] = {}
-        wait_until(
-            "the server tells its counts",
-            lambda: facts.update(ensemble.servers[0].facts("mntr")) or facts,
-        )
+
+        def told() -> bool:
+            facts.update(ensemble.servers[0].facts("mntr"))
+            return bool(facts)
+
+        wait_until("the server tells its counts", told)
         self.znodes = int(facts["zk_znode_count"])
         self.watches = int(facts["zk_watch_count"])
         self.requests = int(facts["zk_packets_received"])

@@ -50,7 +50,6 @@ def headless(cluster: Cluster, chance: random.Random) -> Fault:
     led: list[Server] = []
 
     def begin() -> None:
-        cluster.ensemble.wait_led()
         led.append(cluster.ensemble.leader())
         (Server.kill if kill else Server.freeze)(led[0])
 

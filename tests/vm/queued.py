@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import islice
 
 from tests.ledger import Ledger
 
@@ -11,6 +13,8 @@ MOVE = 5_000_000
 """ns; no block comes out of one director's hands and into another's in less."""
 BEHIND = 30_000_000
 """ns; a director that is later than another by that much has a queue, not only a longer way."""
+AROUND = 3
+"""Probes of the same block that are told of before one, and after it."""
 
 
 class QueuedLedger(Ledger):
@@ -42,13 +46,8 @@ class QueuedLedger(Ledger):
 
     def _story(self, number: int) -> str:
         """With what became of the probes of the same block around it."""
-        about = [
-            other
-            for other in range(len(self._sent))
-            if self._blocks[other] == self._blocks[number] and self._when[other]
-        ]
-        place = about.index(number)
-        around = [super(QueuedLedger, self)._story(o) for o in about[max(0, place - 3) : place + 4]]
+        before, after = islice(self._before(number), AROUND), islice(self._after(number), AROUND)
+        around = [super(QueuedLedger, self)._story(other) for other in (*before, *after)]
         return f"{super()._story(number)} (around it: {'; '.join(around)})"
 
     def _stories(self, numbers: list[int], moved: bool | None) -> list[str]:
@@ -64,14 +63,13 @@ class QueuedLedger(Ledger):
         before = max(when for name, when in frames if name == first)
         if {name for name, _ in frames} != {first, second} or late - before < MOVE:
             return False
-        block = self._blocks[number]
-        for other in range(number + 1, len(self._sent)):
-            after = [name for name, when in self._when[other] if when > late]
-            if self._blocks[other] == block and after:
+        for other in self._after(number):
+            after = {name for name, when in self._when[other] if when > late}
+            if after:
                 holders = self._holders_before(number)
-                there_and_back = set(after) == {first} and holders and second not in holders
+                there_and_back = after == {first} and len(holders) > 0 and second not in holders
                 return first not in after or (
-                    bool(there_and_back)
+                    there_and_back
                     and late - before >= BEHIND
                     and self._behind(second, before, number)
                 )
@@ -79,10 +77,20 @@ class QueuedLedger(Ledger):
 
     def _holders_before(self, number: int) -> set[str]:
         """Who accepted the last probe of the same block before this one that anybody did."""
-        for other in range(number - 1, -1, -1):
-            if self._blocks[other] == self._blocks[number] and self._when[other]:
-                return {name for name, _ in self._when[other]}
-        return set()
+        last = next(self._before(number), None)
+        return set() if last is None else {name for name, _ in self._when[last]}
+
+    def _before(self, number: int) -> Iterator[int]:
+        """The accepted probes of the same block before one, backwards."""
+        return self._alike(number, range(number - 1, -1, -1))
+
+    def _after(self, number: int) -> Iterator[int]:
+        """Those after it."""
+        return self._alike(number, range(number + 1, len(self._sent)))
+
+    def _alike(self, number: int, others: range) -> Iterator[int]:
+        block = self._blocks[number]
+        return (other for other in others if self._blocks[other] == block and self._when[other])
 
     def _behind(self, who: str, moment: int, number: int) -> bool:
         """Whether he took a move's time beyond a moment for another probe sent by then, too."""
